@@ -18,7 +18,7 @@ from forensics_core.errors import ClusterError, UsageError
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.resources import CAPTURE_RULES
-from slackbot.blocks.rules import RuleNews, rules_message
+from slackbot.blocks.rules import RuleChanges, rules_message
 from slackbot.errors import SlackError
 from slackbot.report_context import ReportContext
 from slackbot.settings import Settings
@@ -54,7 +54,7 @@ class RuleReporter:
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch)
-            tasks.start_soon(self._tell)
+            tasks.start_soon(self._post_changes)
 
     async def _watch(self) -> None:
         while True:
@@ -92,7 +92,7 @@ class RuleReporter:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
-    async def _tell(self) -> None:
+    async def _post_changes(self) -> None:
         backoff = Backoff(1.0, LATER)
         while True:
             changed = self._changed
@@ -111,16 +111,16 @@ class RuleReporter:
                 # What comes by then goes into one message.
                 await anyio.sleep(self.settings.rule_seconds)
 
-    def _news(self) -> dict[str, list[tuple[_KnownRule, RuleNews]]]:
-        found: dict[str, list[tuple[_KnownRule, RuleNews]]] = {}
+    def _news(self) -> dict[str, list[tuple[_KnownRule, RuleChanges]]]:
+        found: dict[str, list[tuple[_KnownRule, RuleChanges]]] = {}
         for known in self._rules.values():
             channel = self.settings.channel_for_rule(known.rule.metadata.name)
-            news = RuleNews.between(known.rule, known.told)
+            news = RuleChanges.between(known.rule, known.told)
             if channel and news:
                 found.setdefault(channel.id, []).append((known, news))
         return found
 
-    async def _post(self, channel: str, several: list[tuple[_KnownRule, RuleNews]]) -> None:
+    async def _post(self, channel: str, several: list[tuple[_KnownRule, RuleChanges]]) -> None:
         now = [(known, known.rule.status) for known, _ in several]
         message = rules_message([news for _, news in several], self.settings.language)
         await self.context.post(channel, message, rank=LATE)

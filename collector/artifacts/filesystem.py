@@ -34,7 +34,7 @@ from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
-_BRIEF = 200
+_MAX_PATH_SHOWN = 200
 """Letters of a path that a message has; the gap's own field has more."""
 UPPER = "upper.tar"
 TIMEOUT = 30.0
@@ -176,7 +176,7 @@ def _account(capture: ContainerCapture, tar_stderr: TarStderr, listed: int) -> N
 def _account_loss(capture: ContainerCapture, loss: TarLoss) -> None:
     """Record what tar died in."""
     path = shortened(readable(loss.path))
-    brief = path if len(path) <= _BRIEF else path[:_BRIEF] + "…"
+    brief = path if len(path) <= _MAX_PATH_SHOWN else path[:_MAX_PATH_SHOWN] + "…"
     if loss.cut:
         what = f"{NAME}, a file"
         message = f"The data of {brief} ends in zeros from where tar died: {loss.why}"

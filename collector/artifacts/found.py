@@ -12,7 +12,7 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.ancestry import Ancestry
-from collector.node.covers import Cover, Covers, covers
+from collector.node.covers import CoveringMount, CoveringMounts, covers
 from collector.node.members import MemberSearch, restriction
 from collector.runtimes.runtime import RuntimeProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -31,8 +31,8 @@ class FoundProcesses:
 
     members: MemberSearch
     family: Ancestry
-    told: RuntimeProcesses
-    covers: Covers = field(default_factory=Covers)
+    listed: RuntimeProcesses
+    covers: CoveringMounts = field(default_factory=CoveringMounts)
     ancestors: list[dict[str, Any]] = field(default_factory=list)
 
     def facts(self, pid: int) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class FoundProcesses:
             message = f"On the node something is mounted over /proc/{pid}, which hides it there"
             _hidden(capture, f"covered process {pid}", message, pid=pid)
         for cover in self.covers.listed:
-            self._tell(capture, cover)
+            self._record_cover(capture, cover)
         self._account_rest(capture)
 
     def _account_rest(self, capture: ContainerCapture) -> None:
@@ -97,7 +97,7 @@ class FoundProcesses:
             capture.record_gap("processes that left", "NotCertain", message, requested=False)
 
     @staticmethod
-    def _tell(capture: ContainerCapture, cover: Cover) -> None:
+    def _record_cover(capture: ContainerCapture, cover: CoveringMount) -> None:
         path = shortened(readable(cover.point))
         whose = f"process {cover.number} of the container"
         whose += f" ({cover.hidden} on the node)" if cover.hidden else ", which has ended"
@@ -159,12 +159,12 @@ async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
         return RuntimeProcesses()
 
 
-def _look(first: int, key: str, told: RuntimeProcesses) -> FoundProcesses:
-    members = MemberSearch(first, key, told=told.pids)
+def _look(first: int, key: str, listed: RuntimeProcesses) -> FoundProcesses:
+    members = MemberSearch(first, key, listed=listed.pids)
     members.look()
     pids = sorted(members.found)
     family = Ancestry.of(first, pids)
-    return FoundProcesses(members, family, told, covers(pids), family.rows())
+    return FoundProcesses(members, family, listed, covers(pids), family.rows())
 
 
 def record_missing(

@@ -22,7 +22,7 @@ from collector.documents import portable
 from collector.gaps.memory import Losses
 from collector.memory.core import Core, Shared, forget, prepared
 from collector.memory.files import MappedFiles
-from collector.memory.freeze import SECONDS, Freezer, HoldMethod, Standstill, freezing
+from collector.memory.freeze import SECONDS, Freezer, HeldProcess, HoldMethod, freezing
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
@@ -98,7 +98,7 @@ class _Cores:
                 forget(self.shared, pid)
                 self.losses.add("unread", pid, why=why)
 
-    async def _add_held(self, process: Process, held: Standstill, stack: ExitStack) -> None:
+    async def _add_held(self, process: Process, held: HeldProcess, stack: ExitStack) -> None:
         limit = min(self.limits.process, self.left)
         preparing = prepared(process, held.threads, limit, self.shared)
         core = await run_abandonable(
@@ -120,7 +120,7 @@ class _Cores:
         await self._add_row(process, core, held)
 
     async def _blocks(
-        self, process: Process, core: Core, held: Standstill, notes: SourceNotes
+        self, process: Process, core: Core, held: HeldProcess, notes: SourceNotes
     ) -> AsyncIterator[Buffer]:
         """Yield the core in whole blocks: what is joined to others later is copied once more."""
         pool, head = BlockPool(), memoryview(core.head)
@@ -155,7 +155,7 @@ class _Cores:
             self.losses.add("unread", pid, core.plan.size - core.reader.done, str(error))
             return 0
 
-    def _note(self, pid: int, core: Core, held: Standstill) -> None:
+    def _note(self, pid: int, core: Core, held: HeldProcess) -> None:
         """Add up what this core lacks."""
         plan, reader = core.plan, core.reader
         self.losses.omitted.update(core.omitted, unmodified=core.unmodified)
@@ -178,7 +178,7 @@ class _Cores:
         if held.how is HoldMethod.NOTHING:
             self.losses.add("moving", pid, why=held.why)
 
-    async def _add_row(self, process: Process, core: Core, held: Standstill) -> None:
+    async def _add_row(self, process: Process, core: Core, held: HeldProcess) -> None:
         files, comm = list[int](), b""
         try:
             looking = _look, self.files, process, core

@@ -62,7 +62,7 @@ LIMITS = NetworkLimits()
 
 
 @dataclass(slots=True)
-class _Spaces:
+class _NetworkNamespaces:
     """The network namespaces of a container, and who holds its sockets."""
 
     most: int
@@ -90,7 +90,7 @@ class _NetworkRound:
     """One round through the namespaces."""
 
     capture: ContainerCapture
-    spaces: _Spaces
+    spaces: _NetworkNamespaces
     limits: NetworkLimits
     notes: SourceNotes = field(default_factory=SourceNotes)
     cut: set[str] = field(default_factory=set)
@@ -227,8 +227,8 @@ async def store(
     await reading.account_unlisted()
 
 
-def _find_spaces(numbers: list[int], links: int) -> _Spaces:
-    spaces, apart = _Spaces(links), SeparateThreads()
+def _find_spaces(numbers: list[int], links: int) -> _NetworkNamespaces:
+    spaces, apart = _NetworkNamespaces(links), SeparateThreads()
     apart.look(numbers)
     spaces.apart_unseen = apart.unseen
     for number in (*numbers, *apart.threads):
@@ -248,7 +248,7 @@ def _find_spaces(numbers: list[int], links: int) -> _Spaces:
     return spaces
 
 
-def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
+def _note_holders(process: Process, spaces: _NetworkNamespaces, thread: str = "") -> None:
     """Note what sockets a process has open, or a thread: it may have a list of its own."""
     room = spaces.most - (spaces.thread_links if thread else spaces.links)
     descriptors = process.numbers(f"{thread}fd", room + 1)

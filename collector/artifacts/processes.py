@@ -198,7 +198,7 @@ async def collect(capture: ContainerCapture, limits: ProcessLimits = LIMITS) -> 
     await deleted.store(capture)
     reading.account()
     found.account(capture)
-    await execs.store(capture, found.told, reading.entered)
+    await execs.store(capture, found.listed, reading.entered)
     tree = ProcTree(reading.room.contents)
     await procarchive.store(capture, tree, found.family, numbers, reading.timeouts)
 

@@ -70,11 +70,11 @@ READ_BUFFER = 1024 * 1024
 """Bytes of an answer that may wait to be read."""
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 """Seconds after which an engine that says nothing is given up."""
-WALKING = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
+WALK_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 """The same where it first walks through a whole file system, and may be long about it."""
 
 _SCHEMES = ("unix://", "tcp://", "http://", "https://")
-_NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError)
 """What reading an answer raises that no engine gives."""
 _ALL = "containers/json?all=1"
 _KINDS = {0: "C", 1: "A", 2: "D"}
@@ -176,7 +176,7 @@ class DockerRuntime:
         self, container: ContainerInfo
     ) -> AsyncIterator[AsyncIterator[RuntimeChange]]:
         """Read the engine's list of differences, as `docker diff` shows it."""
-        async with self._get(f"containers/{container.key}/changes", WALKING) as blocks:
+        async with self._get(f"containers/{container.key}/changes", WALK_TIMEOUT) as blocks:
             yield (
                 RuntimeChange(_KINDS[row["Kind"]], row["Path"])  # type: ignore[arg-type]  # three literals
                 async for row in rows(blocks)
@@ -230,7 +230,7 @@ class DockerRuntime:
     @asynccontextmanager
     async def export(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[bytes]]:
         """Read the archive that `docker export` makes."""
-        async with self._get(f"containers/{container.key}/export", WALKING) as blocks:
+        async with self._get(f"containers/{container.key}/export", WALK_TIMEOUT) as blocks:
             yield blocks
 
     @asynccontextmanager
@@ -284,13 +284,13 @@ class DockerRuntime:
 
     async def pause(self, container: ContainerInfo) -> None:
         """Freeze the container's processes."""
-        await self._tell(f"containers/{container.key}/pause")
+        await self._ask(f"containers/{container.key}/pause")
 
     async def resume(self, container: ContainerInfo) -> None:
         """Let the container's processes go on."""
-        await self._tell(f"containers/{container.key}/unpause")
+        await self._ask(f"containers/{container.key}/unpause")
 
-    async def _tell(self, path: str) -> None:
+    async def _ask(self, path: str) -> None:
         try:
             answer = await self._client.session.post(f"{self._client.docker_host}/{path}")
         except (aiohttp.ClientError, OSError) as error:
@@ -305,7 +305,7 @@ class DockerRuntime:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, (*_NONSENSE, *nonsense)):
+            if not isinstance(error, (*_MALFORMED, *nonsense)):
                 raise
             raise RuntimeUnavailable(
                 f"What answers at {self.host} is not a Docker Engine",

@@ -17,7 +17,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from collector.files.safe_open import open_data, opened
-from forensics_core.tarindex.content import MAX_HOLES
+from forensics_core.tarindex.sparse import MAX_HOLES
 
 MAX_FILE = 4 * 1024**3
 """Bytes of one file that are hashed; a longer one gets none."""

@@ -25,9 +25,15 @@ from collector.files.entries import EntryRow, spell
 from collector.files.hashing import HashingBudget
 from collector.files.mounts import open_view
 from collector.files.safe_open import opened
-from collector.layers.extras import EXTRAS_LIMITS, Expected, ExtrasLimits, find_extras
+from collector.layers.extras import EXTRAS_LIMITS, ExpectedNames, ExtrasLimits, find_extras
 from collector.layers.member import LayerOpener, MemberCheck, MemberDifference, plain_path
-from collector.layers.promised import DamagedSource, ImageLayers, LayerSource, Lost, Promised
+from collector.layers.promised import (
+    DamagedSource,
+    ImageLayers,
+    LayerSource,
+    MissingArchive,
+    PromisedLayer,
+)
 from forensics_core.bundle.writer import shortened
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
@@ -49,7 +55,7 @@ CheckSteps = Iterator[int]
 class LayerCheck:
     """The comparison of one layer."""
 
-    layer: Promised
+    layer: PromisedLayer
     image: ImageLayers
     until: float = math.inf
     """When hashing ends, by `time.monotonic`."""
@@ -68,15 +74,15 @@ class LayerCheck:
     _unlooked: int = field(default=0, init=False)
     _found: dict[bytes, MemberDifference] = field(default_factory=dict, init=False)
     _waiting: list[Member] = field(default_factory=list, init=False)
-    _expected: Expected = field(init=False)
+    _expected: ExpectedNames = field(init=False)
 
     def __post_init__(self) -> None:
-        self._expected = Expected(self.extras.names)
+        self._expected = ExpectedNames(self.extras.names)
 
     def steps(self) -> CheckSteps:
         """Do the work, a piece at a time; afterwards, or in between, `row` tells how it stands."""
         source = self.layer.source
-        if isinstance(source, Lost):
+        if isinstance(source, MissingArchive):
             self._fail(source.reason, source.message)
             return
         try:
@@ -230,7 +236,7 @@ class LayerCheck:
             "diffId": layer.diff_id,
             "folder": readable(layer.folder),
             "blob": layer.blob,
-            "source": "" if isinstance(layer.source, Lost) else layer.source.word,
+            "source": "" if isinstance(layer.source, MissingArchive) else layer.source.word,
             "result": self.result,
             "members": self.members,
             "size": self.size,

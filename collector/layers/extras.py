@@ -32,7 +32,7 @@ class ExtrasLimits:
 EXTRAS_LIMITS = ExtrasLimits()
 
 
-class Expected:
+class ExpectedNames:
     """The paths that an archive makes something at, with all above them."""
 
     def __init__(self, most: int = EXTRAS_LIMITS.names) -> None:
@@ -69,7 +69,7 @@ class Expected:
 
 def find_extras(
     folder: int,
-    expected: Expected,
+    expected: ExpectedNames,
     placeholders: frozenset[bytes],
     marks: bytes = b"",
     limits: ExtrasLimits = EXTRAS_LIMITS,

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from collector.files.mounttable import Mount, holder, parse_table
 from collector.node.abandonable import raise_if_abandoned
-from collector.node.numbers import SLACK, Probe, highest, latest, sees_same
+from collector.node.numbers import RESERVE, Probe, highest, latest, same_pid_namespace
 from collector.node.procfs import Boundary, Process, host_proc, pids
 
 MAX_THREADS = 16 * 1024
@@ -47,7 +47,7 @@ class MemberSearch:
     """Its first process."""
     key: str
     """Its ID."""
-    told: Sequence[int] = ()
+    listed: Sequence[int] = ()
     """Processes that the runtime counts as the container's."""
     seconds: float = SECONDS
     listing: Callable[[], list[int]] = pids
@@ -76,7 +76,7 @@ class MemberSearch:
             if _is_member(pid, boundary):
                 self._add(pid, LISTING)
         self._ask_cgroups(boundary)
-        for pid in self.told:
+        for pid in self.listed:
             self._add(pid, RUNTIME)
         self._ask_parents()
         self._ask_numbers({*listed}, boundary)
@@ -100,6 +100,7 @@ class MemberSearch:
         with suppress(OSError), Process.open(pid) as process:
             if process.covered:
                 self.covered.append(pid)
+            # `children` is one thread's alone; kernels without CONFIG_PROC_CHILDREN have none.
             threads = process.numbers("task", self.max_threads + 1)
             if len(threads) > self.max_threads:
                 self.unasked += process.count("task") - self.max_threads
@@ -114,7 +115,7 @@ class MemberSearch:
 
     def _ask_cgroups(self, boundary: Boundary) -> None:
         """Ask the cgroups, which number processes as their reader sees them: not so in a Job."""
-        if sees_same(host_proc()):
+        if same_pid_namespace(host_proc()):
             for folder in cgroup_folders(boundary.groups):
                 for pid in self._within(folder):
                     self._add(pid, CGROUP)
@@ -139,7 +140,7 @@ class MemberSearch:
         later than it."""
         proc = host_proc()
         end, low = highest(proc) + 1, min(self.found)
-        late = min(max(latest(proc), *listed) + SLACK, end)
+        late = min(max(latest(proc), *listed) + RESERVE, end)
         probe = Probe(proc, time.monotonic() + self.seconds)
         for numbers in (range(low, late), range(late, end), range(1, min(low, end))):
             for pid in probe.look(numbers, listed):
@@ -178,6 +179,7 @@ def _is_member(pid: int, boundary: Boundary) -> bool:
 
 def _lives(pid: int) -> bool:
     """Whether a number is that of a process, not of a thread."""
+    # /proc opens a thread by its number, too, though it lists processes only.
     with suppress(OSError), Process.open(pid) as process:
         return b"\nTgid:\t%d\n" % pid in process.read("status")
     return False
@@ -197,6 +199,7 @@ def cgroup_folders(groups: Mapping[str, str]) -> list[Path]:
             Path(os.fsdecode(mount.point + os.fsencode(path)))
             for name, path in groups.items()
             for mount in mounts
+            # A cgroup outside of our cgroup namespace is shown as `/../..`.
             if ".." not in path.split("/") and _is_hierarchy(mount, os.fsencode(name))
         ]
     return []
@@ -205,6 +208,7 @@ def cgroup_folders(groups: Mapping[str, str]) -> list[Path]:
 def _is_hierarchy(mount: Mount, name: bytes) -> bool:
     kind = b"cgroup" if name else b"cgroup2"
     wanted = {*name.split(b",")} if name else set[bytes]()
+    # A bind of a part of it has another root: the path would lead to another cgroup.
     return mount.kind == kind and mount.root == b"/" and wanted <= {*mount.options.split(b",")}
 
 
@@ -220,6 +224,7 @@ def restriction() -> str:
         mount = holder(os.fsencode(host_proc()), mounts)
         given = mount.options.split(b",") if mount and mount.kind == b"proc" else []
         options = dict(option.partition(b"=")[::2] for option in given)
+        # Words since Linux 5.8 (`invisible`), numbers before (`2`).
         hiding = options.get(b"hidepid", b"off")
         trusted = int(options.get(b"gid", b"0")) in {os.getegid(), *os.getgroups()}
         if hiding not in _OPEN and not trusted and not _may_trace():

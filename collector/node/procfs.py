@@ -162,6 +162,7 @@ class Process:
     def owner(self) -> int:
         """The user that it acts for, as the machine numbers it."""
         lines = self.read("status").split(b"\n")
+        # Real, effective, saved, file system: rights are checked by the second.
         return next(int(line.split()[2]) for line in lines if line.startswith(b"Uid:"))
 
     def cgroups(self) -> dict[str, str]:
@@ -170,6 +171,7 @@ class Process:
         Bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
         """
         lines = self.read("cgroup").decode(errors="surrogateescape").split("\n")
+        # `4:memory:/path`: the path may have colons of its own.
         fields = (line.split(":", 2) for line in lines)
         return {row[1]: row[2] for row in fields if len(row) == 3}
 

@@ -13,38 +13,32 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from select import POLLIN, POLLPRI, poll
-from stat import S_ISDIR, S_ISREG
 
 from collector.documents import portable, strings
-from collector.files.mounttable import KERNEL, Mount, holder, parse_table
-from collector.files.safe_open import mount_number, open_in_root, opened
+from collector.files.mounttable import holder
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
 from collector.recording.elsewhere import OtherNamespaces
 from collector.recording.fanotify import Event, Fanotify
 from collector.recording.journal import EventJournal
 from collector.recording.members import ContainerProcesses
+from collector.recording.mounts import WatchedMounts
 from collector.recording.proc_events import ProcEvent, ProcEventKind, ProcEvents
 from collector.recording.sockets import SocketWatch
 from collector.recording.writes import Writes
 
-MAX_MOUNTS = 1024
-"""Mounts of one container that are watched."""
-MAX_DEVICES = 256
-"""Devices in its /dev of which nothing is told."""
-_TABLE = 8 * 1024 * 1024
-_READ = os.O_RDONLY | os.O_CLOEXEC
 _ARGUMENTS = 4096
 """Bytes of a process's arguments that are kept."""
 _BURSTS = 64
 """Buffers of one source that are read before the others' turn comes."""
 _LAST = 64
 """Times that all sources are read at the end: the kernel's queues hold less."""
+_LATEST = 2.0
+"""Seconds that the kernel may take to tell of the last sockets that ended."""
 _WAIT = 100
 """Milliseconds that nothing may happen before it is looked whether it is over."""
 _AGAIN = 0.01
 """Seconds between two looks at mounts that change all the time."""
-_REST = b"(mounts past those that the kernel's table was read to)"
 
 
 @dataclass(slots=True)
@@ -58,22 +52,14 @@ class ContainerWatch:
     files: Fanotify | None = None
     processes: ProcEvents | None = None
     sockets: list[SocketWatch] = field(default_factory=list)
-    sees_same: bool = True
+    same_pid_namespace: bool = True
     """Whether the kernel numbers processes for us as /proc does; else it tells none with files."""
-    unmarked: dict[bytes, str] = field(default_factory=dict)
-    """Mounts that are not watched, and why."""
+    mounts: WatchedMounts = field(default_factory=WatchedMounts)
+    """Those that the first process sees."""
     elsewhere: OtherNamespaces = field(default_factory=OtherNamespaces)
     """Namespaces of its processes in which mounts, or sockets, are not watched."""
     failures: dict[str, OSError] = field(default_factory=dict)
     """Sources that gave up, and why."""
-    _mounts: list[Mount] = field(default_factory=list)
-    _marked: set[int] = field(default_factory=set)
-    _table: int = -1
-    """The table of mounts, open: the kernel says when it changes."""
-    _within: bytes = b""
-    """The mount namespace that this is the table of."""
-    _stale: bool = False
-    """Whether it has changed since it was read: a number of a mount may be another's by now."""
     _remark: float = 0.0
     _next: float = 0.0
     _files_dry: bool = True
@@ -86,73 +72,8 @@ class ContainerWatch:
         if self.files is None:
             return
         with Process.open(self.members.first) as process:
-            self._open_table(process)
-            if self._stale:
-                self._marked.clear()
-                self._stale = False
-            mounts = list(parse_table(process.read("mountinfo", _TABLE)))
-            if "mountinfo" in process.cut:
-                self.unmarked[_REST] = "there are too many"
+            self.mounts.mark(self.files, process)
             self.elsewhere.begin(process)
-            root = os.open("root", os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)
-            with opened(root):
-                for mount in mounts:
-                    if mount.number not in self._marked:
-                        self._mark(self.files, mount, root)
-        self._mounts = mounts
-        here = {mount.number for mount in mounts}
-        self._marked &= here
-
-    def _open_table(self, process: Process) -> None:
-        """Have the table open of the namespace that the first process is in by now."""
-        if (within := process.link("ns/mnt")) == self._within:
-            return
-        table = os.open("mountinfo", _READ, dir_fd=process.folder)
-        if self._table < 0:
-            self._table = table
-        else:  # under its number, which is what is waited for
-            with opened(table):
-                os.dup2(table, self._table, inheritable=False)
-        self._within, self._stale = within, True
-
-    def _mark(self, files: Fanotify, mount: Mount, root: int) -> None:
-        if mount.kind in KERNEL:
-            return
-        if not mount.answers or len(self._marked) >= MAX_MOUNTS:
-            self.unmarked[mount.point] = (
-                "it may hang" if not mount.answers else "there are too many"
-            )
-            return
-        try:
-            with opened(open_in_root(root, mount.point)) as place:
-                mode = os.fstat(place).st_mode
-                if mount_number(place) != mount.number:
-                    # Nobody comes to it by its path; but who has it open may write there.
-                    self.unmarked[mount.point + b" (covered)"] = "another one covers it"
-                    return
-                if not (S_ISDIR(mode) or S_ISREG(mode)):
-                    return
-                if mount.point == b"/dev":
-                    self._ignore_devices(files, place)
-                self._mark_place(files, mount, place)
-        except OSError as error:
-            self.unmarked[mount.point] = str(error)
-
-    def _mark_place(self, files: Fanotify, mount: Mount, place: int) -> None:
-        # An overlay is the container's alone, in whichever mount namespace. Of other file systems
-        # the node or others may use parts that the container does not see.
-        whole = mount.kind == b"overlay" and mount.point == b"/"
-        files.mark(place, whole=whole)
-        self._marked.add(mount.number)
-        self.unmarked.pop(mount.point, None)
-
-    def _ignore_devices(self, files: Fanotify, place: int) -> None:
-        """Leave devices alone: each event opens what it is about, and /dev/null is busy."""
-        with suppress(OSError), os.scandir(f"/proc/self/fd/{place}") as entries:
-            for _, entry in zip(range(MAX_DEVICES), entries, strict=False):
-                if not entry.is_file(follow_symlinks=False) and not entry.is_symlink():
-                    with suppress(OSError):
-                        files.ignore(place, os.fsencode(entry.name))
 
     def close(self) -> None:
         """Give back what is open. Not while it runs: somebody else may have its numbers by then."""
@@ -162,9 +83,7 @@ class ContainerWatch:
                 source.close()
         for sockets in self.sockets:
             sockets.close()
-        if self._table >= 0:
-            os.close(self._table)
-            self._table = -1
+        self.mounts.close()
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Watch until it is over, then close."""
@@ -178,15 +97,38 @@ class ContainerWatch:
         self._look_at_first()
         while not is_over():
             raise_if_abandoned()
-            told = waiting.poll(_AGAIN * 1000 if self._stale else _WAIT)
-            self._stale |= any(file == self._table for file, _ in told)
+            told = waiting.poll(_AGAIN * 1000 if self.mounts.is_stale else _WAIT)
+            self.mounts.note_change(file for file, _ in told)
             self._round(time.monotonic())
-        # What waits by now, and not what goes on coming.
-        for _ in range(_LAST):
+        self._read_rest(waiting)
+
+    def _read_rest(self, waiting: poll) -> None:
+        """Read what waits by now, and not what goes on coming."""
+        self._next = 0.0
+        for sockets in self.sockets:
+            sockets.next = 0.0
+            if sockets.notices:
+                sockets.notices.expire()
+        rounds, end = 0, time.monotonic() + _LATEST
+        while True:
             self._round(time.monotonic())
-            if not (waiting_still := [*self._waiting_still()]):
+            waiting_still, late = [*self._waiting_still()], [*self._late()]
+            rounds += 1
+            if waiting_still and rounds >= _LAST:
+                self.journal.unknown.update(waiting_still)
                 return
-        self.journal.unknown.update(waiting_still)
+            if not waiting_still and (not late or time.monotonic() >= end):
+                message = f"the kernel did not tell of the last ones within {_LATEST:g} s"
+                self.failures.update((name, TimeoutError(message)) for name in late)
+                return
+            if not waiting_still:
+                waiting.poll(_WAIT)
+
+    def _late(self) -> Iterator[str]:
+        """Yield the sources of which the kernel has not told all that ended before the end."""
+        for each in self.sockets:
+            if each.notices and each.notices.is_late and each.end_name not in self.failures:
+                yield each.end_name
 
     def _sources(self) -> poll:
         """Return what wakes us when something happens."""
@@ -196,8 +138,8 @@ class ContainerWatch:
         for source in (self.files, self.processes, *notices):
             if source:
                 waiting.register(source.descriptor, POLLIN)
-        if self._table >= 0:
-            waiting.register(self._table, POLLPRI)
+        if self.mounts.table >= 0:
+            waiting.register(self.mounts.table, POLLPRI)
         return waiting
 
     def _waiting_still(self) -> Iterator[str]:
@@ -207,8 +149,7 @@ class ContainerWatch:
         if not self._files_dry:
             yield "files"
         for each in self.sockets:
-            ended = f"ends of sockets of {each.space}" in self.failures
-            if each.notices and not each.notices.is_dry and not ended:
+            if each.notices and not each.notices.is_dry and each.end_name not in self.failures:
                 yield "sockets"
 
     def _round(self, now: float) -> None:
@@ -220,16 +161,16 @@ class ContainerWatch:
         if now >= self._next:
             self._next = now + self.interval
             self._poll_processes()
-        elif self._stale and now >= self._remark:
+        elif self.mounts.is_stale and now >= self._remark:
             self._remark = now + _AGAIN
             try:
                 self.mark()
             except OSError:  # the first process has ended, others may be there
-                self._stale = False
+                self.mounts.is_stale = False
         for sockets in self.sockets:
-            self._try(f"ends of sockets of {sockets.space}", sockets.read_events)
+            self._try(sockets.end_name, sockets.read_events)
             if now >= sockets.next:
-                self._try(f"sockets of {sockets.space}", sockets.look, self.members.known)
+                self._try(f"sockets of {sockets.space}", sockets.look, self._members)
 
     def _try(self, name: str, step: Callable[..., bool | None], *arguments: object) -> bool:
         """Take a step; a source that fails is not asked again."""
@@ -256,11 +197,24 @@ class ContainerWatch:
             self.mark()
         self.look_elsewhere()
         if self.processes is None:
-            new, gone = self.members.compare()
-            for pid in new:
-                self.journal.note("process", None, self._described(pid))
-            for pid in gone:
-                self.journal.note("gone", None, {"pid": pid})
+            self._compare_processes()
+
+    def _compare_processes(self) -> None:
+        new, gone = self.members.compare()
+        for pid in new:
+            self.journal.note("process", None, self._described(pid))
+        for pid in gone:
+            self.journal.note("gone", None, {"pid": pid})
+
+    def _members(self) -> Iterable[int]:
+        """Return the processes of the container as of now, and not of the round's beginning."""
+        if self.processes is None:
+            self._compare_processes()
+        for _ in range(_BURSTS):
+            self._try("processes", self._read_processes)
+            if self.processes is None or self.processes.is_dry or "processes" in self.failures:
+                break
+        return self.members.known
 
     def _read_processes(self) -> None:
         if self.processes is None:
@@ -316,7 +270,7 @@ class ContainerWatch:
             return
         if event.pid == os.getpid():
             return
-        inside = self.members.holds(event.pid) if event.pid and self.sees_same else None
+        inside = self.members.holds(event.pid) if event.pid and self.same_pid_namespace else None
         if event.written or event.closed:
             self._note_write(event, inside, now)
         for name, happened in (
@@ -328,7 +282,7 @@ class ContainerWatch:
                 self.journal.note(name, (event.pid, event.path), _facts(event, inside))
 
     def _note_write(self, event: Event, inside: bool | None, now: float) -> None:
-        found = holder(event.path, self._mounts)
+        found = holder(event.path, self.mounts.listed)
         if inside is not False and event.written and found and found.point == b"/":
             self.writes.add(event.path, now)
 

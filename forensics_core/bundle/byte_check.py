@@ -21,9 +21,9 @@ from forensics_core.tarindex.archive import MAX_FRAME
 
 PIECE = 1024 * 1024
 """Bytes that decompression yields at once."""
-AHEAD = 4
+MAX_WAITING = 4
 """Pieces that may wait to be hashed."""
-BESIDE = 8 * PIECE
+THREAD_FROM = 8 * PIECE
 """Bytes of an original beyond which it is hashed in a thread of its own."""
 
 
@@ -34,7 +34,7 @@ class ByteCheck:
         self._expected = expected
         self._sha256 = hashlib.sha256()
         self._size = 0
-        large = expected.compressed and expected.original_size > BESIDE
+        large = expected.compressed and expected.original_size > THREAD_FROM
         self.hashing = HashingThread() if large else None
         """What hashes the decompressed bytes in a thread of its own, where they are many."""
         self._original = _Original(expected.original_size, self.hashing)
@@ -131,7 +131,7 @@ class HashingThread:
         self.sha256 = hashlib.sha256()
         """To be asked once `work` has returned."""
         self._pieces: SimpleQueue[bytes] = SimpleQueue()
-        self._room = threading.Semaphore(AHEAD)
+        self._room = threading.Semaphore(MAX_WAITING)
 
     def put(self, piece: bytes) -> None:
         """Add a piece; waits for room. Called in a thread."""

@@ -39,7 +39,7 @@ from forensics_core.errors import (
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import Storage
 
-MOST_READ = 16 * 1024 * 1024
+MAX_READ = 16 * 1024 * 1024
 """Bytes of an object that `check_stored` reads to compare its content."""
 SMALL = 64 * 1024
 """Bytes that are hashed in the event loop, within a tenth of a millisecond: threads cost more."""
@@ -79,7 +79,7 @@ async def check_stored(
     """Return objects that are missing, or stored with another size, checksum or content.
 
     Artifacts are compared by their checksum, where the store has one. Of what no row describes the
-    tag or the version tells another content; what has neither is read, up to `MOST_READ` bytes.
+    tag or the version tells another content; what has neither is read, up to `MAX_READ` bytes.
 
     Raises what the store raises, and `TooManyObjects`.
     """
@@ -154,7 +154,7 @@ async def _has_content(store: Storage, expected: ExpectedObject, stored: StoredO
     # Neither a version nor a tag survives another content. What has none of them is read back.
     if expected.described or expected.version_id or expected.etag:
         return True
-    if stored.size > MOST_READ:
+    if stored.size > MAX_READ:
         return False
     async with aclosing(store.read(expected.name, stored.version_id)) as blocks:
         if stored.size <= SMALL and not expected.compressed:

@@ -12,7 +12,7 @@ from forensics_core.cli.options import (
     opened_bundle,
     output_option,
     owner_option,
-    tell_traffic,
+    print_traffic,
     traffic_as_json,
     whole_size,
 )
@@ -72,7 +72,7 @@ async def _compare(
     output: str,
 ) -> None:
     from forensics_core.readers.notes import Notes
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     notes, traffic, (location, name) = Notes(), Traffic(), suspect
     async with opened_bundle(location, owner, traffic) as bundle:
@@ -98,7 +98,7 @@ async def _compare(
         )
     else:
         _show(found, notes)
-        tell_traffic(traffic, whole)
+        print_traffic(traffic, whole)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
 

@@ -31,7 +31,7 @@ from forensics_loopback.server.selectors import parse_selectors
 from forensics_loopback.server.watch import Watch, WatchOptions
 from forensics_loopback.storage.deletion import delete
 from forensics_loopback.storage.operations import Operations
-from forensics_loopback.storage.writes import Written
+from forensics_loopback.storage.writes import WriteResult
 
 _OWN_IDENTITY = "selfsubjectreviews"
 _REVIEWS = frozenset(
@@ -220,7 +220,7 @@ class Server:
         written = self.operations.patch(call.target, call.content_type, body, call.options())
         return self._written(call, written)
 
-    def _written(self, call: ApiCall, written: Written) -> web.StreamResponse:
+    def _written(self, call: ApiCall, written: WriteResult) -> web.StreamResponse:
         response = web.json_response(
             self._shown(call, written.object), status=201 if written.created else 200
         )

@@ -24,7 +24,7 @@ LAST = 2
 
 
 @dataclass(frozen=True, slots=True)
-class RuleNews:
+class RuleChanges:
     """What a rule did since the last message."""
 
     rule: str
@@ -52,7 +52,7 @@ class RuleNews:
         return cls(rule.metadata.name, held, tuple(new), last if held else (), tuple(dry))
 
 
-def rules_message(several: Sequence[RuleNews], language: str) -> Message:
+def rules_message(several: Sequence[RuleChanges], language: str) -> Message:
     """Return one message for all of them."""
     lines: list[Blocks] = []
     for news in several[:RULES]:
@@ -64,7 +64,7 @@ def rules_message(several: Sequence[RuleNews], language: str) -> Message:
     return Message(title, [rich_text([span(title, bold=True)], *lines)])
 
 
-def _lines(news: RuleNews, language: str) -> list[Blocks]:
+def _lines(news: RuleChanges, language: str) -> list[Blocks]:
     lines = []
     if news.held_back:
         why = ", ".join(f"{reason} {count}" for reason, count in news.reasons)

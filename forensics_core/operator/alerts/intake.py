@@ -15,7 +15,7 @@ from typing import Protocol
 
 import anyio
 
-from forensics_core.operator.alerts.falco import Received
+from forensics_core.operator.alerts.falco import ReceivedAlert
 from forensics_core.operator.rules.facts import Alert
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ WAITING = 1000
 """Alerts that may wait."""
 SEEN = 8192
 """Alerts that are remembered, to know them when they are sent again."""
-STALE = 600.0
+MAX_AGE = 600.0
 """Seconds by which an alert may be older or newer than now: what is sent again later is told by its
 time, once it is not remembered any more."""
 SAME = 1.0
@@ -82,14 +82,14 @@ class Intake:
         self._second = (0, 0)
         self._news = anyio.Event()
 
-    def offer(self, received: Received) -> AlertOutcome:
+    def offer(self, received: ReceivedAlert) -> AlertOutcome:
         """Take an alert, or say why not; never waits."""
         now = self._now()
         if not self._within_rate(now):
             return AlertOutcome.TOO_MANY
         if not received.of_a_pod:
             return AlertOutcome.NO_POD
-        if received.at is not None and abs(now - received.at.timestamp()) > STALE:
+        if received.at is not None and abs(now - received.at.timestamp()) > MAX_AGE:
             return AlertOutcome.STALE
         alert = received.alert
         if alert.digest in self._seen:

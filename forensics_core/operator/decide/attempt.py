@@ -40,8 +40,8 @@ from forensics_core.operator.observed import (
     Interrupted,
     Look,
     Observed,
-    Ordered,
-    SealSeen,
+    ObservedSeal,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -85,8 +85,8 @@ def start(
 def has_place(observed: Observed, settings: Settings) -> bool:
     """Whether it is this checkpoint's turn on its pod's node."""
     free = settings.captures_per_node - observed.busy
-    patience = settings.timings.patience
-    return has_turn(observed.own_wait, observed.line, free, observed.now, patience)
+    aging = settings.timings.aging
+    return has_turn(observed.own_wait, observed.line, free, observed.now, aging)
 
 
 def _not_now(
@@ -194,7 +194,7 @@ def _finish(
 ) -> NextStep:
     if observed.signing_key is None:
         return Look.SIGNING_KEY
-    findings = tell_findings(observed, settings, evidence)
+    findings = wants_findings(observed, settings, evidence)
     return Finish(evidence, manifest, seal=observed.signing_key, findings=findings)
 
 
@@ -223,13 +223,13 @@ def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> 
     if is_of(observed.checkpoint, found.evidence):
         if observed.seal is None:
             return Look.SEAL
-        if observed.seal is SealSeen.OURS:
-            findings = tell_findings(observed, settings, found.evidence)
+        if observed.seal is ObservedSeal.OURS:
+            findings = wants_findings(observed, settings, found.evidence)
             return Finish(found.evidence, found.manifest, seal=True, findings=findings)
     return fail(observed, settings, "OrderLost", ORDER_LOST)
 
 
-def tell_findings(observed: Observed, settings: Settings, evidence: BundleFacts) -> bool:
+def wants_findings(observed: Observed, settings: Settings, evidence: BundleFacts) -> bool:
     """Whether to look for findings: where there is something to look at, and anybody to tell."""
     deleted = observed.checkpoint.metadata.deletion_timestamp is not None
     return settings.findings and not deleted and bool(evidence.documents.objects)
@@ -257,7 +257,7 @@ def thaw_first(observed: Observed) -> NextStep | None:
         return None
     if observed.order is None:
         return Look.ORDER
-    if not isinstance(observed.order, Ordered):
+    if not isinstance(observed.order, StoredOrder):
         return None
     return Thaw(tuple(target.container_id for target in observed.order.order.targets))
 

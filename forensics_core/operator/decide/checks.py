@@ -43,7 +43,7 @@ def check(
 ) -> Refusal | NotYet | None:
     """Return what stands against capturing `pod` now, or None."""
     if pod is None:
-        return _gone(checkpoint)
+        return _pod_gone(checkpoint)
     return (
         _replaced(checkpoint, pod)
         or _destination(checkpoint, settings)
@@ -55,7 +55,7 @@ def check(
     )
 
 
-def _gone(checkpoint: PodCheckpoint) -> Refusal:
+def _pod_gone(checkpoint: PodCheckpoint) -> Refusal:
     pod, namespace = checkpoint.spec.pod, checkpoint.target_namespace
     if checkpoint.status.pod_uid:
         return Refusal("PodGone", f"The pod '{pod}' is gone from the '{namespace}' namespace.")

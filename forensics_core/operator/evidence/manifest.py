@@ -34,9 +34,9 @@ LIMIT = 8 * 1024 * 1024
 """Bytes of a manifest; one of 256 containers with all their remarks has less."""
 SMALL = 256 * 1024
 """Bytes up to which several manifests are held at once."""
-MOST_PARTS = 50_000
+MAX_PARTS = 50_000
 """Objects and lists within one: some bytes of text each, hundreds of bytes in memory."""
-MOST_VALUES = 150_000
+MAX_VALUES = 150_000
 _HINT = "Treat the node that wrote it as hostile"
 
 
@@ -204,7 +204,7 @@ async def _read_large(store: ReadableStorage, version: str | None) -> bytes:
 
 def parse_manifest(data: bytes) -> StoredManifest:
     """Parse a manifest. Raises `UnreadableManifest`. Blocks: run it in a thread."""
-    check_shape(data, MOST_PARTS, MOST_VALUES)
+    check_shape(data, MAX_PARTS, MAX_VALUES)
     try:
         statement = Statement.from_bytes(data)
     except VerificationError as error:

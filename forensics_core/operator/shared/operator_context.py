@@ -30,7 +30,7 @@ from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.listed import ListedBundle
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
-from forensics_core.operator.observed import Ordered, OrderLost
+from forensics_core.operator.observed import OrderLost, StoredOrder
 from forensics_core.operator.settings import DestinationRule, Settings
 from forensics_core.operator.shared.cache import Cache, fields_of, name_of
 from forensics_core.operator.shared.metrics import Metrics
@@ -126,13 +126,13 @@ class OperatorContext:
 
     async def order(
         self, checkpoint: PodCheckpoint, attempt: int | None = None
-    ) -> Ordered | OrderLost:
+    ) -> StoredOrder | OrderLost:
         """Return an attempt's order; the current one's."""
         metadata, status = checkpoint.metadata, checkpoint.status
         # By name, not by a list: the names follow from UID and attempt, and lists may be behind.
         name = child_name(metadata.name, metadata.uid or "", attempt or status.attempt)
         try:
-            return Ordered(*read_order(await self.secrets.get(name, metadata.namespace)))
+            return StoredOrder(*read_order(await self.secrets.get(name, metadata.namespace)))
         except NotFound:
             return OrderLost()
         except UsageError as error:

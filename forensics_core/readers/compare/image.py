@@ -25,7 +25,7 @@ from forensics_core._internal import strict_json
 from forensics_core.errors import UsageError, VerificationError
 from forensics_core.readers.compare import packages
 from forensics_core.readers.compare.files import PASSWD, ComparedFile
-from forensics_core.readers.compare.layers import LayerReader, Merge
+from forensics_core.readers.compare.layers import LayerMerge, LayerReader
 from forensics_core.tarindex.archive import MAX_FRAME
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
@@ -79,7 +79,7 @@ class ImageSide:
         return self._lists.get(path)
 
     def _batches(self) -> Iterator[list[ComparedFile]]:
-        merge, self._lists = Merge(), {}
+        merge, self._lists = LayerMerge(), {}
         with self._path.open("rb") as file:
             for blob, digest in reversed(self._layers):
                 layer = LayerReader(merge, _is_kept, packages.MAX_LIST)

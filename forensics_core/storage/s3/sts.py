@@ -29,7 +29,7 @@ from forensics_core.storage.s3.session import make_session
 if TYPE_CHECKING:
     from aiobotocore.session import AioSession
 
-SHORTEST, LONGEST = 900, 43_200
+MIN_SECONDS, MAX_SECONDS = 900, 43_200
 """Seconds that a session may have."""
 ORDINARY = 3_600
 """What every role allows, and all that one allows which is assumed from another."""
@@ -56,7 +56,7 @@ class StsAccess:
     endpoint_url: str | None = None
     region: str | None = None
     ca_bundle: str | None = None
-    patience: float = 10.0
+    timeout: float = 10.0
     """Seconds for each request."""
 
 
@@ -119,7 +119,7 @@ async def assume_role(access: StsAccess, request: SessionRequest) -> SessionCred
     They last as long as was asked for, or an hour where the role allows no more. Raises
     `AccessDenied` if the role may not be assumed, `DestinationUnreachable`, `UsageError`.
     """
-    seconds = min(max(request.seconds, SHORTEST), LONGEST)
+    seconds = min(max(request.seconds, MIN_SECONDS), MAX_SECONDS)
     try:
         return await _assume(access, request, seconds)
     except ClientError as error:
@@ -142,8 +142,8 @@ async def _assume(access: StsAccess, request: SessionRequest, seconds: int) -> S
     try:
         session = await to_thread.run_sync(_session, access)
         config = AioConfig(
-            connect_timeout=access.patience,
-            read_timeout=access.patience,
+            connect_timeout=access.timeout,
+            read_timeout=access.timeout,
             retries={"total_max_attempts": 2},
             signature_version=UNSIGNED if access.web_identity else None,
         )

@@ -14,10 +14,10 @@ import pytest
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.byte_check import BESIDE, PIECE
+from forensics_core.bundle.byte_check import PIECE, THREAD_FROM
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.object_checks import (
-    MOST_READ,
+    MAX_READ,
     SMALL,
     check_each,
     check_stored,
@@ -128,7 +128,7 @@ async def test_what_is_missing_or_named_like_nothing_is_told_apart(tmp_path: Pat
 
 async def test_what_is_too_large_to_be_read_again_is_another_content(tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file:
-        file.truncate(MOST_READ + 1)
+        file.truncate(MAX_READ + 1)
     assert await stored(tmp_path, ExpectedObject("a", DIGEST)) == [
         "a is stored with another content"
     ]
@@ -200,7 +200,7 @@ async def test_a_store_that_is_away_says_nothing_about_the_evidence() -> None:
         await in_versions(Summing(fails=DestinationUnreachable("away")))
 
 
-LARGE = b"".join(bytes([number]) * PIECE for number in range(BESIDE // PIECE + 2))
+LARGE = b"".join(bytes([number]) * PIECE for number in range(THREAD_FROM // PIECE + 2))
 STORED = zstandard.ZstdCompressor().compress(LARGE)
 PROMISED = ExpectedObject(
     "rootfs.tar.zst",

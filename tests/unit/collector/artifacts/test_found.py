@@ -12,7 +12,7 @@ from collector.artifacts.procarchive import store
 from collector.container import ContainerCapture
 from collector.node.abandonable import HangTimeouts
 from collector.node.ancestry import Ancestry
-from collector.node.covers import Cover, Covers
+from collector.node.covers import CoveringMount, CoveringMounts
 from collector.node.members import MemberSearch
 from collector.node.proctree import ProcTree
 from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses
@@ -40,7 +40,7 @@ def gaps(capture: ContainerCapture) -> dict[str, NotCaptured]:
 async def test_each_hidden_process_is_told_with_the_ways_it_was_found_by(tmp_path: Path) -> None:
     members = MemberSearch(7, "4f2a", found={7: {"listing"}, 8: {"cgroup", "number"}})
     members.hidden, members.covered = [8], [7]
-    mounts = Covers([Cover(b"/proc/3", b"tmpfs", b"none", 7, 3, 0)])
+    mounts = CoveringMounts([CoveringMount(b"/proc/3", b"tmpfs", b"none", 7, 3, 0)])
     found = FoundProcesses(members, Ancestry(7, parents={7: 1, 8: 7}), RuntimeProcesses(), mounts)
     capture = capture_for(tmp_path)
     found.account(capture)
@@ -61,7 +61,7 @@ async def test_hidden_processes_without_a_gap_of_their_own_are_counted(tmp_path:
     pids = range(1, MAX_HIDDEN_GAPS + 3)
     members = MemberSearch(1, "4f2a", found={pid: {"cgroup"} for pid in pids})
     members.hidden = [*pids]
-    several = Covers(more=3, unseen=1)
+    several = CoveringMounts(more=3, unseen=1)
     found = FoundProcesses(members, Ancestry(1), RuntimeProcesses(), several)
     capture = capture_for(tmp_path)
     found.account(capture)

@@ -11,7 +11,7 @@ import pytest
 
 from collector.artifacts import layers
 from collector.container import ContainerCapture
-from collector.layers.promised import ImageLayers, Promised
+from collector.layers.promised import ImageLayers, PromisedLayer
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo
 from forensics_core.api.order import ArtifactKind
@@ -38,7 +38,7 @@ class OddRuntime:
     """A runtime that says these layers of an image, or stumbles over it."""
 
     folder: Path
-    layers: list[Promised] = field(default_factory=list)
+    layers: list[PromisedLayer] = field(default_factory=list)
 
     async def image_layers(self, _: ContainerInfo) -> ImageLayers:
         if not self.layers:
@@ -46,7 +46,7 @@ class OddRuntime:
         return ImageLayers("sha256:image", tuple(self.layers), Host(), b"user.overlay.")
 
 
-def odd_capture(folder: Path, *promised: Promised) -> ContainerCapture:
+def odd_capture(folder: Path, *promised: PromisedLayer) -> ContainerCapture:
     capture = capture_for(folder, OddRuntime(folder, [*promised]))
     capture.wanted = frozenset({ArtifactKind.DIFF})
     return capture
@@ -54,7 +54,7 @@ def odd_capture(folder: Path, *promised: Promised) -> ContainerCapture:
 
 @pytest.mark.parametrize("layered", [False, True])
 async def test_what_an_image_provokes_is_a_gap(tmp_path: Path, layered: bool) -> None:
-    odd = [Promised("sha256:1", bytes(tmp_path), OddSource())] if layered else []
+    odd = [PromisedLayer("sha256:1", bytes(tmp_path), OddSource())] if layered else []
     capture = odd_capture(tmp_path, *odd)
     await layers.collect([capture], 60)
     (gap,) = capture.bundle.not_captured

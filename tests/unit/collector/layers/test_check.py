@@ -21,7 +21,7 @@ import zstandard
 from collector.layers.blob import PackedSource
 from collector.layers.check import LayerCheck
 from collector.layers.extras import ExtrasLimits
-from collector.layers.promised import ImageLayers, LayerSource, Lost, Promised
+from collector.layers.promised import ImageLayers, LayerSource, MissingArchive, PromisedLayer
 from collector.layers.tarsplit import TarSplit, crc64
 from collector.node.host import Host
 
@@ -101,14 +101,16 @@ class Layer:
         self.store.write_bytes(gzip.compress(b"".join(map(_line, lines))))
         return TarSplit(Host(), str(self.store))
 
-    def check(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> LayerCheck:
-        layer = Promised(sha256(data), os.fsencode(self.folder), source)
+    def check(self, source: LayerSource | MissingArchive, data: bytes, **facts: Any) -> LayerCheck:
+        layer = PromisedLayer(sha256(data), os.fsencode(self.folder), source)
         image = ImageLayers("sha256:image", (), Host(), b"user.overlay.")
         names = ("until", "max_differences", "extras")
         limits = {name: facts.pop(name) for name in names if name in facts}
         return LayerCheck(replace(layer, **facts), image, **limits)
 
-    def row(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> dict[str, Any]:
+    def row(
+        self, source: LayerSource | MissingArchive, data: bytes, **facts: Any
+    ) -> dict[str, Any]:
         check = self.check(source, data, **facts)
         assert all(step >= 0 for step in check.steps())
         return check.row()
@@ -308,7 +310,7 @@ def test_what_is_gone_by_the_time(layer: Layer) -> None:
     source = layer.blob(data)
     layer.store.unlink()
     assert layer.row(source, data)["reason"] == "NotFound"
-    lost = Lost("NotFound", "It is gone")
+    lost = MissingArchive("NotFound", "It is gone")
     row = layer.row(lost, data)
     assert (row["result"], row["reason"], row["source"]) == ("unproven", "NotFound", "")
     (layer.folder.parent / "other").write_text("")

@@ -52,7 +52,7 @@ def test_one_that_began_after_the_listing_is_not_hidden(first: int) -> None:
 
 @root_only
 def test_one_that_ended_meanwhile_is_left_out(first: int) -> None:
-    search = MemberSearch(first, "no-cgroup-is-called-so", told=[2**22 + 1, first])
+    search = MemberSearch(first, "no-cgroup-is-called-so", listed=[2**22 + 1, first])
     search.look()
     assert 2**22 + 1 not in search.found and not search.hidden
     assert "runtime" in search.found[first]

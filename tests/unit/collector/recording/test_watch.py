@@ -21,8 +21,8 @@ from collector.recording.watch import ContainerWatch
 from collector.recording.writes import WRITTEN, Writes, noting_writes
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.memory.subjects import subject
 from tests.unit.collector.node.test_deletedfiles import holding
 
@@ -54,7 +54,7 @@ def test_a_full_queue_of_the_kernel_is_noted_with_its_time(tmp_path: Path) -> No
 def test_mounts_that_cannot_be_watched_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     with holding(tmp_path, "") as pid, watching(pid) as watch:
         watch.mark()
-        assert b"/" in watch.unmarked
+        assert b"/" in watch.mounts.unmarked
         watch.run(lambda: True)
     assert not watch.failures
 
@@ -183,8 +183,8 @@ def test_a_mount_beneath_another_one_is_not_watched_and_named(
         watch.mark()
         watch.close()
         covered = f"{tmp_path} (covered)".encode()
-        assert watch.unmarked[covered] == "another one covers it"
-        assert str(tmp_path).encode() not in watch.unmarked
+        assert watch.mounts.unmarked[covered] == "another one covers it"
+        assert str(tmp_path).encode() not in watch.mounts.unmarked
 
 
 STARTED_ELSEWHERE = """

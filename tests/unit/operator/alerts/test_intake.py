@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from forensics_core.operator.alerts.falco import Received, read_alert
+from forensics_core.operator.alerts.falco import ReceivedAlert, read_alert
 from forensics_core.operator.alerts.intake import WAITING, AlertOutcome, Intake
 from forensics_core.operator.rules.facts import Alert
 from tests.unit.operator.alerts.messages import body, falco
@@ -61,7 +61,7 @@ class Clock:
         self.at += timedelta(seconds=seconds)
 
 
-def received(pod: str = "web-0", *, after: float = 0, **more: str) -> Received:
+def received(pod: str = "web-0", *, after: float = 0, **more: str) -> ReceivedAlert:
     moment = (NOW + timedelta(seconds=after)).isoformat()
     return read_alert(body(falco(pod, **{"time": moment, **more})))
 

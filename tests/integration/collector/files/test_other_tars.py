@@ -12,9 +12,9 @@ import pytest
 
 from collector.files.tar_stderr import unquote
 from forensics_core.tarindex.member import absolute
+from tests.integration.collector.files.test_round_trip import opened, rows_of
 from tests.integration.collector.folder_container import archive, capture_tree
 from tests.integration.collector.random_files import HOLE, ODD, access_list
-from tests.integration.collector.test_round_trip import opened, rows_of
 
 MEMBERS = 19
 COMPLAINT = b"Pathname can't be converted from UTF-8 to current locale."

@@ -8,26 +8,26 @@ from typing import Any
 import pytest
 
 from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
-from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.conditions import RuleState, rule_state
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.rules.outcomes import HeldBack, HeldReason, Trigger
-from forensics_core.operator.rules.rulebook import (
+from forensics_core.operator.rules.registry import (
     RuleTally,
     active_since,
     newer,
     updated,
     utc,
 )
-from forensics_core.operator.rules.standing import RuleStanding, standing
 from forensics_core.operator.rules.triggers import triggers
 from tests.unit.operator.rules.pods import NOW, looping, pod, rule
 from tests.unit.operator.samples import settings
 
 NOON = utc(NOW)
-WATCHING = RuleStanding(True, "Watching", "")
+WATCHING = RuleState(True, "Watching", "")
 
 
 def trigger(name: str = "web-0") -> Trigger:
-    (found,) = triggers(None, pod(name, looping()), [rule()], Memory(), NOW)
+    (found,) = triggers(None, pod(name, looping()), [rule()], CaptureHistory(), NOW)
     assert isinstance(found, Trigger)
     return found
 
@@ -119,9 +119,9 @@ def test_a_rule_is_as_it_is_since_it_was_made_or_changed(
 )
 def test_why_a_rule_is_not_acted_on(spec: dict[str, Any], missing: str, reason: str) -> None:
     events = spec.pop("events", ["CrashLoop"])
-    stands = standing(rule("dying", *events, **spec).rule, settings(), missing)
-    assert stands.reason == reason
-    assert stands.active is (reason in {"Watching", "DryRun"})
+    state = rule_state(rule("dying", *events, **spec).rule, settings(), missing)
+    assert state.reason == reason
+    assert state.active is (reason in {"Watching", "DryRun"})
 
 
 def test_of_two_versions_the_later_counts_and_opaque_ones_say_nothing() -> None:

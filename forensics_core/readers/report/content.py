@@ -12,9 +12,9 @@ from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.look import Findings
 from forensics_core.readers.report.changes import Changes, PageBudget, read_changes
-from forensics_core.readers.report.moments import Moments, read_moments
-from forensics_core.readers.report.node import NodeStory, read_node
-from forensics_core.readers.report.processes import MOST_PROCESSES, ProcessTree, read_processes
+from forensics_core.readers.report.moments import TimelineExcerpt, read_moments
+from forensics_core.readers.report.node import NodeReport, read_node
+from forensics_core.readers.report.processes import MAX_PROCESSES, ProcessTree, read_processes
 from forensics_core.readers.report.surroundings import Surroundings, read_surroundings
 
 
@@ -26,12 +26,12 @@ class ReportLimits:
     """Of all containers."""
     bytes: int = PageBudget().bytes
     """What these changes may take in a page, about."""
-    processes: int = MOST_PROCESSES
+    processes: int = MAX_PROCESSES
     """Of one container."""
 
 
 @dataclass(slots=True)
-class ContainerStory:
+class ContainerReport:
     """One container: what changed in it, what runs in it."""
 
     name: str
@@ -56,10 +56,10 @@ class ReportContent:
     seal_problem: str
     """Why the seal does not hold for that key; empty where it does, or nobody checked."""
     findings: Findings
-    containers: list[ContainerStory]
-    moments: Moments
+    containers: list[ContainerReport]
+    moments: TimelineExcerpt
     surroundings: Surroundings
-    node: NodeStory
+    node: NodeReport
 
     @property
     def not_genuine(self) -> bool:
@@ -67,7 +67,7 @@ class ReportContent:
         return self.findings.not_genuine or bool(self.seal_problem)
 
 
-async def tell(
+async def read_content(
     bundle: BundleReader, key: bytes | None = None, limits: ReportLimits | None = None
 ) -> ReportContent:
     """Read what a report needs. What cannot be read is named in `findings.not_looked_at`.
@@ -117,9 +117,9 @@ async def _container(
     room: PageBudget,
     limits: ReportLimits,
     missed: list[ForensicsError],
-) -> ContainerStory:
+) -> ContainerReport:
     row = next(each for each in bundle.statement.predicate.containers if each.name == name)
-    story = ContainerStory(name, row.image, row.state, row.result)
+    story = ContainerReport(name, row.image, row.state, row.result)
     try:
         await read_changes(bundle, name, room, story.changes)
     except ForensicsError as error:

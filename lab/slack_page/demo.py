@@ -13,7 +13,7 @@ CAPTURE = 60.0
 """Seconds that a capture may take."""
 ROOT, THREAD, EPHEMERAL = ".channel .message:not(.ephemeral)", ".thread .message", ".ephemeral"
 
-TELLING = {"namespace", "pod"}
+REDRAWS_FORM = {"namespace", "pod"}
 """Fields whose choice changes the form."""
 _BLOCKS = "[...document.querySelectorAll('[data-block]')].map(one => one.dataset.block).join()"
 _CHANGED = f"""
@@ -35,7 +35,7 @@ class ChannelView:
 
 
 @dataclass(frozen=True, slots=True)
-class SlackStory:
+class SlackDemo:
     """The story about one pod in the namespace `default`. Raises `LabError` where it goes wrong."""
 
     tab: Tab
@@ -43,7 +43,7 @@ class SlackStory:
     pictures: Path | None = None
     """A folder for screenshots; None: none are made."""
 
-    async def tell(self, url: str) -> ChannelView:
+    async def run(self, url: str) -> ChannelView:
         """Tell it from the start to the end."""
         await self.tab.open(url)
         await self._ask()
@@ -110,7 +110,7 @@ class SlackStory:
         await self.tab.click(f"[data-field={field}] input")
         await self.tab.type(name[:3])
         await self.tab.click(f"[data-field={field}] li button", name)
-        if field in TELLING:
+        if field in REDRAWS_FORM:
             await self.tab.js(_CHANGED, before)
 
     async def picture(self, name: str) -> None:

@@ -18,10 +18,10 @@ import pytest
 import zstandard
 from anyio import to_thread
 
-from collector import holding as held
+from collector import preopen
 from collector.attempt import Attempt
 from collector.docker.runtime import DockerRuntime
-from collector.holding import Holding, holding
+from collector.preopen import Preopened, preopening
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
@@ -61,7 +61,7 @@ async def attempt(
     bundle: Bundle,
     *references: str,
     kinds: Sequence[ArtifactKind] = KINDS,
-    max_held: int = held.MAX_DESCRIPTORS,
+    max_held: int = preopen.MAX_DESCRIPTORS,
 ) -> AsyncIterator[Attempt]:
     """Open the containers; the bundle is finished with the block."""
     order = WorkOrder(
@@ -330,9 +330,9 @@ async def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
-        async with holding() as hold:
-            assert isinstance(hold, Holding)
+        async with preopening() as hold:
+            assert isinstance(hold, Preopened)
         raised, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        assert raised == min(hard, held.MAX_DESCRIPTORS + 512) or hard == -1
+        assert raised == min(hard, preopen.MAX_DESCRIPTORS + 512) or hard == -1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -143,7 +143,11 @@ async def test_a_whole_capture(scheme: str, engine: Any, its_image: str, bundle:
     async with engine.container(its_image) as container, open_runtime(scheme) as runtime:
         reference = f"{scheme}://{container}"
         options = CaptureOptions(
-            [ArtifactKind.PROCESSES, ArtifactKind.DIFF], name="case", pause=True, subpath=""
+            [ArtifactKind.PROCESSES, ArtifactKind.DIFF],
+            name="case",
+            pause=True,
+            subpath="",
+            layer_seconds=60,
         )
         result = await capture_container(reference, to=str(bundle.folder.parent), options=options)
         assert (await runtime.find(reference)).state == "running"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from forensics_core.operator.rules.standing import RuleStanding, conditions_of, holding
+from forensics_core.operator.rules.conditions import RuleState, conditions_of, hold_state
 from tests.unit.operator.rules.pods import rule
 
-ACTIVE = RuleStanding(True, "Watching", "")
-AWAY = RuleStanding(False, "NoDestination", "")
+ACTIVE = RuleState(True, "Watching", "")
+AWAY = RuleState(False, "NoDestination", "")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -23,22 +23,22 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ({"hold": True}, ACTIVE, "", (True, "Holding")),
         ({"hold": True}, ACTIVE, "It may not", (False, "OverlayMissing")),
         ({"hold": True}, AWAY, "", (False, "NoDestination")),
-        ({"hold": True, "dryRun": True}, RuleStanding(True, "DryRun", ""), "", (False, "DryRun")),
+        ({"hold": True, "dryRun": True}, RuleState(True, "DryRun", ""), "", (False, "DryRun")),
     ],
 )
 def test_a_rule_says_whether_it_holds(
     spec: dict[str, Any],
-    active: RuleStanding,
+    active: RuleState,
     missing: str | None,
     said: tuple[bool, str] | None,
 ) -> None:
-    found = holding(rule("hold", "Deleted", **spec).rule, active, missing)
+    found = hold_state(rule("hold", "Deleted", **spec).rule, active, missing)
     assert (found and (found.active, found.reason)) == said
 
 
 def test_a_rule_that_holds_no_more_says_nothing_of_it() -> None:
     before = rule("hold", "Deleted", hold=True).rule
-    held = RuleStanding(True, "Holding", "")
+    held = RuleState(True, "Holding", "")
     conditions = conditions_of(before, ACTIVE, held, NOW)
     assert [one.type for one in conditions] == ["Active", "Holding"]
     status = before.status.model_copy(update={"conditions": conditions})

@@ -22,7 +22,7 @@ from lab.containerd import Containerd
 from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.proxy import proxy
-from tests.integration.collector.test_holding import attempt
+from tests.integration.collector.test_preopen import attempt
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
 

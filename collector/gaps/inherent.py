@@ -29,7 +29,7 @@ _KERNEL = (
 _VOLATILE = frozenset({ArtifactKind.PROCESSES, ArtifactKind.NETWORK, ArtifactKind.MEMORY})
 
 
-def standing_gaps(
+def inherent_gaps(
     containers: Iterable[tuple[str, ContainerInfo]], wanted: Sequence[ArtifactKind]
 ) -> Iterator[NotCaptured]:
     """Yield the gaps of a capture of `containers`, by their names, as they were at its beginning.

@@ -11,8 +11,8 @@ import pytest
 
 from collector.artifacts import network
 from forensics_core.bundle.manifest import NotCaptured
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import holding
 from tests.unprivileged import SYS_PTRACE, without
 
@@ -105,7 +105,7 @@ async def test_processes_that_may_not_be_looked_at_are_told(tmp_path: Path, bund
 
 
 async def test_a_namespace_whose_processes_end_before_it_is_read_is_told(bundle: Bundle) -> None:
-    capture, spaces = capture_for(bundle), network._Spaces(10, {b"net:[7]": [2**22 + 1]})
+    capture, spaces = capture_for(bundle), network._NetworkNamespaces(10, {b"net:[7]": [2**22 + 1]})
     reading = network._NetworkRound(capture, spaces, network.LIMITS)
     assert [row async for row in reading.rows()] == []
     spaces.apart_unseen = 1

@@ -36,6 +36,8 @@ GONE = "docker://" + "0" * 64
 SIZE = 32 * 1024 * 1024
 SLOWLY = {"FORENSICS_RATE": "24MiB"}
 """So that an archive can be met under way."""
+HARDLY = {"FORENSICS_RATE": "1MiB"}
+"""The same for one that nobody waits for the end of."""
 NOISE = f"head -c {SIZE} /dev/urandom > /noise"
 NOISY = ("/bin/sh", "-c", f"{NOISE}; exec sleep 999")
 VOLATILITY = ["processes", "network", "diff", "filesystem", "logs", "inspect"]
@@ -250,7 +252,7 @@ async def test_a_signal_ends_it_with_what_it_has(
 ) -> None:
     async with noisy(docker, image) as container:
         job.ask(container)
-        async with job.started(**SLOWLY) as process:
+        async with job.started(**HARDLY) as process:
             await hold(process, set())
             process.send_signal(signal.SIGTERM)
             ended = await job.ended(process)
@@ -267,8 +269,8 @@ async def test_a_signal_ends_it_with_what_it_has(
 
 async def test_the_deadline_ends_it_likewise(docker: DockerEngine, image: str, job: Job) -> None:
     async with noisy(docker, image) as container:
-        job.ask(container, artifacts=["filesystem", "logs"], active_deadline_seconds=8)
-        async with job.started(**SLOWLY) as process:
+        job.ask(container, artifacts=["filesystem", "logs"], active_deadline_seconds=10)
+        async with job.started(**HARDLY) as process:
             await hold(process, set())
             ended = await job.ended(process)
     assert (ended.code, ended.words["reason"]) == (4, "Partial")

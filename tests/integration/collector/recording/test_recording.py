@@ -47,6 +47,7 @@ CONNECTION = """
     done
 """
 """Until it was heard: a server with nothing to read may hang up before anything is sent."""
+LISTENS = "until grep -q ':{:04X} ' /proc/net/tcp /proc/net/tcp6; do :; done"
 
 
 def unpacked(path: Path) -> bytes:
@@ -169,8 +170,9 @@ async def test_a_socket_that_a_process_listens_on_is_recorded_with_the_process(
 ) -> None:
     async with docker.container(image) as container:
         capture = await capture_of(runtime, container, bundle)
-        async with recorded([capture], 1.5):
+        async with recorded([capture], SECONDS):
             await docker.exec_detached(container, "sh", "-c", "nc -l -p 4444")
+            await docker.exec(container, LISTENS.format(4444))
     (opened,) = of(rows(bundle.folder), "socketOpened")
     assert opened["state"] == "LISTEN" and opened["local"]["port"] == 4444 and opened["pids"]
 
@@ -180,13 +182,17 @@ async def test_of_the_nodes_own_network_there_are_no_packets_and_only_the_contai
 ) -> None:
     async with docker.container(image, HostConfig={"NetworkMode": "host"}) as container:
         capture = await capture_of(runtime, container, bundle)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         with socket.socket() as ours:  # until after the recording
-            async with recorded([capture], 1.5):
+            async with recorded([capture], SECONDS):
                 ours.bind(("127.0.0.1", 0))
                 ours.listen()
-                await docker.exec_detached(container, "nc", "-l", "-p", "14444")
+                await docker.exec_detached(container, "nc", "-l", "-p", f"{port}")
+                await docker.exec(container, LISTENS.format(port))
     opened = of(rows(bundle.folder), "socketOpened")
-    assert [row["local"]["port"] for row in opened] == [14444]
+    assert [row["local"]["port"] for row in opened] == [port]
     assert gaps(capture)["recording, packets"] == "NotSupported"
 
 
@@ -360,7 +366,8 @@ async def test_what_rights_do_not_allow_is_a_gap_and_the_rest_is_recorded(
     image: str,
     tmp_path: Path,
 ) -> None:
-    busy = ("/bin/sh", "-c", "while :; do echo 1 > /tmp/busy; sleep 0.1; done")
+    # A process that stays is seen by one look at least.
+    busy = ("/bin/sh", "-c", "while :; do echo 1 > /tmp/busy; sleep 20 & sleep 0.1; done")
     async with docker.container(image, busy) as container:
         command = [*place, "setpriv", f"--bounding-set={bounds}", f"--inh-caps={bounds}"]
         command += [FORENSICS, "collect", f"docker://{container}", "--record", "1"]

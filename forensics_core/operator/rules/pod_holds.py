@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 HOLDERS = 4
 """Pods that are held or freed at once."""
-AGAIN = 1.0
+RETRY_SECONDS = 1.0
 """Seconds after which what the API server did not do is asked for again."""
 NEEDED = (AccessRequest("patch", PODS), AccessRequest("hold", CAPTURE_RULES))
 """The second is a right to nothing: the overlay grants it, so with it the releaser is there."""
@@ -190,7 +190,7 @@ class PodHolds:
         """Try again, but not to hold what cannot be: a pod that is being deleted by now."""
         if isinstance(error, (ApiUnavailable, Conflict)):
             # Another pod by now, or one that changes too fast: what is known then decides.
-            pause = getattr(error, "retry_after", None) or AGAIN
+            pause = getattr(error, "retry_after", None) or RETRY_SECONDS
             self._add_later(step.pod.key, time.time() + pause)
         elif isinstance(step, Free):
             self._add_later(step.pod.key, time.time() + self._pause)

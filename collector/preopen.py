@@ -7,7 +7,7 @@ the files that the container wrote keep their content after they were deleted.
 
 ::
 
-    async with holding() as hold:
+    async with preopening() as hold:
         await hold.logs(capture)
         await hold.files(capture, layers=True, root=True)
 
@@ -39,8 +39,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Holding:
-    """What is held, of all containers."""
+class Preopened:
+    """What is open, of all containers, until the capture ends."""
 
     def __init__(self, stack: AsyncExitStack, limit: int) -> None:
         self._stack = stack
@@ -78,10 +78,10 @@ class Holding:
 
 
 @asynccontextmanager
-async def holding(most: int = MAX_DESCRIPTORS) -> AsyncIterator[Holding]:
+async def preopening(most: int = MAX_DESCRIPTORS) -> AsyncIterator[Preopened]:
     """Hold what the block opens until it ends, in up to `most` descriptors."""
     async with AsyncExitStack() as stack:
-        yield Holding(stack, _limit(most))
+        yield Preopened(stack, _limit(most))
 
 
 def _limit(most: int) -> int:

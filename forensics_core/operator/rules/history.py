@@ -30,7 +30,7 @@ def rule_id(namespace: str | None, name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
+class PastCapture:
     """One capture that a rule asked for, or in a dry run would have."""
 
     name: str
@@ -62,12 +62,12 @@ def place_of(name: str, rule: str, *, dry: bool) -> tuple[str, str]:
     return name, rule if dry else ""
 
 
-class Memory:
+class CaptureHistory:
     """The captures that rules asked for."""
 
     def __init__(self, limit: int = REMEMBERED) -> None:
         self._limit = limit
-        self._all: OrderedDict[tuple[str, str], Captured] = OrderedDict()
+        self._all: OrderedDict[tuple[str, str], PastCapture] = OrderedDict()
         self._by_pod: dict[str, set[tuple[str, str]]] = {}
         self._by_rule: dict[str, set[tuple[str, str]]] = {}
         self.heard: Callable[[str], None] | None = None
@@ -85,7 +85,7 @@ class Memory:
             return
         failed = checkpoint.failed and not checkpoint.captured
         self.note(
-            Captured(
+            PastCapture(
                 name=metadata.name,
                 rule=rule_id(metadata.namespace, rule),
                 pod_uid=metadata.annotations.get(EXPECTED_POD_UID_ANNOTATION, ""),
@@ -101,7 +101,7 @@ class Memory:
     def recall(self, rule: CaptureRule) -> None:
         """Take what a rule's status says of captures whose PodCheckpoints may be gone."""
         for one in rule.status.last_captures:
-            captured = Captured(
+            captured = PastCapture(
                 name=one.checkpoint,
                 rule=rule_id(rule.metadata.namespace, rule.metadata.name),
                 pod_uid=one.pod_uid,
@@ -113,7 +113,7 @@ class Memory:
             if captured.place not in self._all:
                 self.note(captured)
 
-    def note(self, captured: Captured) -> None:
+    def note(self, captured: PastCapture) -> None:
         """Remember a capture; what is known of it already is replaced, but never its key."""
         place = captured.place
         known = self._all.get(place)
@@ -125,7 +125,7 @@ class Memory:
         self._by_rule.setdefault(captured.rule, set()).add(place)
         if len(self._all) > self._limit:
             self._drop(next(iter(self._all)))
-        self._tell(captured.pod_uid)
+        self._notify(captured.pod_uid)
 
     def withdraw(self, name: str) -> None:
         """Forget a capture that could not be asked for."""
@@ -133,7 +133,7 @@ class Memory:
         if place in self._all:
             uid = self._all[place].pod_uid
             self._drop(place)
-            self._tell(uid)
+            self._notify(uid)
 
     def awaits(self, pod_uid: str) -> bool:
         """Return whether a capture of the pod is under way, its evidence not stored yet."""
@@ -156,7 +156,7 @@ class Memory:
             for one in self._of_rule(rule)
         )
 
-    def duplicate(self, rule: str, key: str, since: float, *, dry: bool) -> Captured | None:
+    def duplicate(self, rule: str, key: str, since: float, *, dry: bool) -> PastCapture | None:
         """Return a capture by a rule of the same thing after a time, unless it came to nothing."""
         found = (
             one
@@ -165,7 +165,7 @@ class Memory:
         )
         return next(found, None)
 
-    def by_another(self, rule: str, pod_uid: str, now: float, *, dry: bool) -> Captured | None:
+    def by_another(self, rule: str, pod_uid: str, now: float, *, dry: bool) -> PastCapture | None:
         """Return a capture of the pod by another rule that stands for one by this rule."""
         found = (
             one
@@ -177,17 +177,17 @@ class Memory:
         )
         return next(found, None)
 
-    def _tell(self, pod_uid: str) -> None:
+    def _notify(self, pod_uid: str) -> None:
         if self.heard is not None:
             self.heard(pod_uid)
 
-    def _of_pod(self, pod_uid: str) -> Iterator[Captured]:
+    def _of_pod(self, pod_uid: str) -> Iterator[PastCapture]:
         return self._some(self._by_pod.get(pod_uid, ()))
 
-    def _of_rule(self, rule: str) -> Iterator[Captured]:
+    def _of_rule(self, rule: str) -> Iterator[PastCapture]:
         return self._some(self._by_rule.get(rule, ()))
 
-    def _some(self, places: Iterable[tuple[str, str]]) -> Iterator[Captured]:
+    def _some(self, places: Iterable[tuple[str, str]]) -> Iterator[PastCapture]:
         return (self._all[place] for place in places)
 
     def _drop(self, place: tuple[str, str]) -> None:

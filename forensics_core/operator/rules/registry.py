@@ -22,16 +22,21 @@ from forensics_core.errors import ClusterError, Conflict, NotFound
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES
-from forensics_core.operator.rules.memory import rule_id
+from forensics_core.operator.rules.conditions import (
+    RuleState,
+    conditions_of,
+    hold_state,
+    rule_state,
+)
+from forensics_core.operator.rules.history import rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
-from forensics_core.operator.rules.standing import RuleStanding, conditions_of, holding, standing
 from forensics_core.operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""
-_MOST = 2**31 - 1
+_INT32_MAX = 2**31 - 1
 
 
 def active_since(rule: CaptureRule, now: datetime) -> datetime:
@@ -94,14 +99,14 @@ class RuleTally:
 def updated(
     rule: CaptureRule,
     tally: RuleTally,
-    stands: RuleStanding,
+    state: RuleState,
     since: datetime,
     now: datetime,
-    hold: RuleStanding | None = None,
+    hold: RuleState | None = None,
 ) -> CaptureRuleStatus:
     """Return the rule's status with all that a tally has; the very same where nothing is new."""
     status = rule.status
-    conditions = conditions_of(rule, stands, hold, now)
+    conditions = conditions_of(rule, state, hold, now)
     same = conditions is status.conditions and whole_seconds(since) == status.active_since
     if same and not tally and status.observed_generation == rule.metadata.generation:
         return status
@@ -111,7 +116,7 @@ def updated(
             "conditions": conditions,
             "observed_generation": rule.metadata.generation,
             "active_since": whole_seconds(since),
-            "captured": min(status.captured + tally.captured, _MOST),
+            "captured": min(status.captured + tally.captured, _INT32_MAX),
             "last_captures": captures,
             "last_triggered": captures[0].time if captures else None,
             "held_back": _held_back(status.held_back or HeldBackStatus(), tally),
@@ -124,9 +129,9 @@ def _held_back(before: HeldBackStatus, tally: RuleTally) -> HeldBackStatus | Non
     if not counts:
         return None
     return HeldBackStatus(
-        total=min(before.total + tally.reasons.total(), _MOST),
+        total=min(before.total + tally.reasons.total(), _INT32_MAX),
         reasons=tuple(
-            ReasonCount(reason=reason, count=min(count, _MOST))
+            ReasonCount(reason=reason, count=min(count, _INT32_MAX))
             for reason, count in sorted(counts.items())
         )[:16],
         last=(*tally.held, *before.last)[:LAST],
@@ -142,11 +147,11 @@ def utc(seconds: float) -> datetime:
 class _Entry:
     rule: CaptureRule
     since: datetime
-    stands: RuleStanding
+    state: RuleState
     tally: RuleTally = field(default_factory=RuleTally)
 
 
-class Rulebook:
+class RuleRegistry:
     """The rules of all namespaces that the operator acts on."""
 
     def __init__(self, settings: Settings) -> None:
@@ -170,7 +175,7 @@ class Rulebook:
         """Take a rule as it is now; return it if there is reason to look at all pods for it."""
         key = rule_id(rule.metadata.namespace, rule.metadata.name)
         known = self._entries.get(key)
-        stands = standing(rule, self._settings, self._missing)
+        state = rule_state(rule, self._settings, self._missing)
         same = (
             known is not None
             and known.rule.metadata.uid == rule.metadata.uid
@@ -180,7 +185,7 @@ class Rulebook:
             known.rule = newer(known.rule, rule)
             self._dirty.add(key)
             return None
-        self._entries[key] = _Entry(rule, active_since(rule, now), stands)
+        self._entries[key] = _Entry(rule, active_since(rule, now), state)
         self._dirty.add(key)
         self._sort()
         return self._active(key)
@@ -197,7 +202,7 @@ class Rulebook:
             return
         self._missing = why
         for key, entry in self._entries.items():
-            entry.stands = standing(entry.rule, self._settings, why)
+            entry.state = rule_state(entry.rule, self._settings, why)
             self._dirty.add(key)
         self._sort()
 
@@ -227,8 +232,8 @@ class Rulebook:
         self, cluster: ClusterConnection, key: str, entry: _Entry, now: datetime
     ) -> None:
         rule, tally = entry.rule, entry.tally
-        hold = holding(rule, entry.stands, self._hold_missing)
-        status = updated(rule, tally, entry.stands, entry.since, now, hold)
+        hold = hold_state(rule, entry.state, self._hold_missing)
+        status = updated(rule, tally, entry.state, entry.since, now, hold)
         if status is rule.status:
             return
         entry.tally = RuleTally()
@@ -265,7 +270,7 @@ class Rulebook:
         self.active = tuple(
             ActiveRule(entry.rule, entry.since.timestamp())
             for _, entry in sorted(self._entries.items())
-            if entry.stands.active
+            if entry.state.active
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from collector.gaps.standing import KERNEL, MEMORY, standing_gaps
+from collector.gaps.inherent import KERNEL, MEMORY, inherent_gaps
 from collector.runtimes.runtime import ContainerInfo
 from forensics_core.api.order import DEFAULT_ARTIFACTS, ArtifactKind
 
@@ -37,13 +37,13 @@ ENDED = replace(RUNNING, pid=None, state="exited")
 def test_what_every_capture_lacks(
     containers: list[ContainerInfo], wanted: tuple[ArtifactKind, ...], told: list[str]
 ) -> None:
-    gaps = list(standing_gaps([("web", each) for each in containers], wanted))
+    gaps = list(inherent_gaps([("web", each) for each in containers], wanted))
     assert [gap.what for gap in gaps] == told
     assert not any(gap.requested for gap in gaps)
 
 
 def test_what_was_not_asked_for_of_the_node_is_told_with_the_rest() -> None:
-    *_, whole = standing_gaps([("web", RUNNING)], DEFAULT_ARTIFACTS)
-    *_, less = standing_gaps([("web", RUNNING)], (ArtifactKind.PROCESSES,))
+    *_, whole = inherent_gaps([("web", RUNNING)], DEFAULT_ARTIFACTS)
+    *_, less = inherent_gaps([("web", RUNNING)], (ArtifactKind.PROCESSES,))
     assert "firewall rules, connections" in less.message and "keyrings" in less.message
     assert "connections" not in whole.message and "modules" not in whole.message

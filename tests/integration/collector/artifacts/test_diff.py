@@ -25,10 +25,10 @@ from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import ObjectWriter
 from lab.docker import DockerEngine
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.folder_container import FolderRuntime
 from tests.integration.collector.stuck import stuck
-from tests.integration.collector.test_processes import capture_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="layers are read by root only")
 
