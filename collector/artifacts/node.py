@@ -32,6 +32,10 @@ from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, PodRef
 
 KERNEL, EBPF = "kernel.json", "ebpf.json"
+_STILL = (
+    "Nothing runs: what the node's kernel, network, runtime and logs say of the containers is not "
+    "captured"
+)
 _SORTS = {"programs": "program", "maps": "map", "links": "link"}
 
 
@@ -51,15 +55,18 @@ async def collect(
 ) -> None:
     """Store what was asked for of the node that these containers run on.
 
-    Nothing where nothing runs, and only a gap where the node is not this machine.
+    Only a gap where nothing runs, or where the node is not this machine.
     """
     running = [capture for capture in captures if capture.container.pid is not None]
-    if not running or {ArtifactKind.PROCESSES, ArtifactKind.NETWORK}.isdisjoint(wanted):
+    if not captures or {ArtifactKind.PROCESSES, ArtifactKind.NETWORK}.isdisjoint(wanted):
         return
     keys = (capture.container.key for capture in captures)
     of_pod = (pod.uid, f"{pod.namespace}/{pod.name}") if pod else ()
-    node = NodeCapture(running, (*keys, *of_pod))
-    if node.runtime.machine is None:
+    containers = tuple(capture.container for capture in captures)
+    node = NodeCapture(running or captures, (*keys, *of_pod), containers)
+    if not running:
+        node.record_gap("", "NotRunning", _STILL)
+    elif node.runtime.machine is None:
         node.record_gap("", "Remote", "The containers run on another machine")
     else:
         await _collect(node, wanted)

@@ -48,7 +48,7 @@ async def write_runtime(node: NodeCapture) -> None:
 
 
 async def _events(node: NodeCapture) -> dict[str, Any]:
-    told = await node.runtime.events([each.container for each in node.captures], SECONDS)
+    told = await node.runtime.events(node.containers, SECONDS)
     if told.cut:
         message = "The runtime remembers a number of events only, of all containers: older ones"
         node.record_gap(f"{RUNTIME}, older events", "TooMany", f"{message} may be missing")
@@ -91,7 +91,7 @@ async def _kernel_log(node: NodeCapture) -> dict[str, Any]:
 
 def _began(node: NodeCapture) -> float:
     """Return since when lines may be about the pod."""
-    return min(each.container.made for each in node.captures)
+    return min((each.made for each in node.containers), default=0.0)
 
 
 def _account(node: NodeCapture, what: str, found: NodeLog) -> None:

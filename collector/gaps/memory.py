@@ -83,7 +83,10 @@ class Losses:
         if self.omitted.total():
             sizes = ((what, size) for what, size in self.omitted.items() if size)
             parts = ", ".join(f"{size} bytes {_LEFT_OUT[what]}" for what, size in sizes)
-            message = f"Of address space, all processes together: {parts}. memory.json has more"
+            message = (
+                f"Of address space, all processes together: {parts}. memory.json has more. "
+                "Registers wider than 128 bits (AVX, SVE) are in no core"
+            )
             capture.record_gap("memory, left out of cores", "NotStored", message, requested=False)
         if unhashed or unlisted:
             message = (

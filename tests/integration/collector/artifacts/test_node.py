@@ -179,7 +179,8 @@ async def test_nothing_of_the_node_where_nothing_runs(
     async with docker.container(image) as container:
         await docker.stop(container)
         await collect(bundle, container)
-    assert not (bundle.folder / "node").exists() and not lacking(bundle)
+    assert not (bundle.folder / "node").exists()
+    assert lacking(bundle) == {"node/": "NotRunning"}
 
 
 class Remote(DockerRuntime):
@@ -243,7 +244,7 @@ async def scene(bundle: Bundle) -> NodeCapture:
     writer = BundleWriter(LocalStorage(bundle.folder))
     runtime, deadline = cast(Runtime, Machine()), anyio.current_time() + 3600
     web = ContainerCapture("web", CONTAINER, runtime, writer, Compression.NONE, deadline)
-    return NodeCapture([web], ("shop/web-0",))
+    return NodeCapture([web], ("shop/web-0",), (CONTAINER,))
 
 
 def gaps(scene: NodeCapture) -> dict[str, str]:
