@@ -71,6 +71,7 @@ class FoundProcesses:
         if more := sum(max(len(each) - MAX_HIDDEN_GAPS, 0) for each in both):
             message = f"{more} more processes are hidden: 'hiddenBy' in processes.json says which"
             _hidden(capture, f"hidden processes beyond {MAX_HIDDEN_GAPS}", message)
+        self._account_search(capture)
         covered = self.covers
         if covered.more or covered.unseen:
             message = (
@@ -78,6 +79,22 @@ class FoundProcesses:
                 f"{covered.unseen} views of mounts were not looked at"
             )
             capture.record_gap("mounts over processes", "TooMany", message, requested=False)
+
+    def _account_search(self, capture: ContainerCapture) -> None:
+        """Record where processes were not looked for."""
+        members = self.members
+        if members.unasked or members.unread:
+            message = (
+                f"{members.unasked} threads were not asked for their children, and "
+                f"{members.unread} cgroups not read: processes that no listing has may be theirs"
+            )
+            capture.record_gap("processes that are hidden", "TooMany", message, requested=False)
+        if members.shares:
+            message = (
+                "The container shares the node's PID namespace: a process of it that left its "
+                "cgroup, its mount namespace and its parents is not known as its own"
+            )
+            capture.record_gap("processes that left", "NotCertain", message, requested=False)
 
     @staticmethod
     def _record_cover(capture: ContainerCapture, cover: CoveringMount) -> None:
@@ -126,7 +143,14 @@ async def search(capture: ContainerCapture) -> FoundProcesses | None:
 
 async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
     try:
-        return await capture.runtime.runtime_processes(capture.container)
+        told = await capture.runtime.runtime_processes(capture.container)
+        if told.omitted:
+            message = (
+                f"{told.omitted} sessions are not in execs.json: they are too many, or had ended "
+                "and were forgotten"
+            )
+            capture.record_gap("exec sessions, the rest", "TooMany", message, requested=False)
+        return told
     except ContainerGone:
         return RuntimeProcesses()
     except ForensicsError as error:

@@ -49,7 +49,12 @@ def seconds_for(wanted: float | None, elapsed: float) -> float:
 async def collect(captures: Sequence[ContainerCapture], seconds: float) -> None:
     """Compare the layers of all containers, for `seconds` at most, and store what came out."""
     wanted = [each for each in captures if _kind(each)]
-    if not wanted or not seconds:
+    if not wanted:
+        return
+    if not seconds:
+        for capture in wanted:
+            message = "They are not compared with what the image promises: --layer-seconds is 0"
+            _record_unproven(capture, "NotRequested", message)
         return
     if wanted[0].is_over:
         for capture in wanted:
@@ -99,6 +104,8 @@ class _LayerWork:
             _record_unproven(capture, "Gone", f"The image was removed, or the container: {error}")
         except (ForensicsError, OSError) as error:
             _record_unproven(capture, "Unreadable", str(error))
+        except Exception as error:  # what an image can provoke must not cost the evidence
+            _record_unproven(capture, "Unexpected", f"{type(error).__name__}: {error}")
         else:
             self.images.append((capture, image))
             for layer in image.layers:
@@ -119,6 +126,8 @@ class _LayerWork:
                 await self._compare(check, capture)
             except Unavailable as hung:
                 check.end(hung.reason, f"The storage said nothing for {TIMEOUT:.0f} s")
+            except Exception as error:  # what an image can provoke must not cost the evidence
+                check.end("Unexpected", f"{type(error).__name__}: {error}")
 
     async def _compare(self, check: LayerCheck, capture: ContainerCapture) -> None:
         steps, more = check.steps(), True

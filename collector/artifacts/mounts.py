@@ -33,7 +33,7 @@ from collector.files.mountstream import MountBudget, MountStream
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.node.abandonable import run_abandonable
-from collector.node.procfs import companions
+from collector.node.members import find_members
 from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
@@ -173,7 +173,7 @@ async def _survey(capture: ContainerCapture, limits: MountLimits) -> tuple[Surve
 
 
 def _look(first: int, key: str) -> Survey:
-    pids = companions(first, key)
+    pids = find_members(first, key)
     apart = SeparateThreads()
     apart.look(pids)
     seen = survey([first, *(pid for pid in pids if pid != first), *apart.threads], key)

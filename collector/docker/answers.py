@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 
+from collector.docker.logs import nanoseconds
 from collector.docker.storage import log_driver
 from collector.runtimes.runtime import (
     ContainerInfo,
     ListedContainer,
     LogStream,
+    RuntimeEvents,
     Unavailable,
     shortened_words,
 )
 from forensics_core.errors import ContainerGone, RuntimeUnavailable, SourceError, UsageError
 
+MAX_EVENTS = 256
+"""Events that an engine remembers."""
 _NAME = "io.kubernetes.container.name"
 
 
@@ -55,7 +60,26 @@ def described(document: bytes) -> ContainerInfo:
         pid=state.get("Pid") or None,
         log_streams=streams,
         document=document,
+        made=_seconds(said.get("Created")),
     )
+
+
+def _seconds(text: object) -> float:
+    with suppress(ValueError, TypeError):
+        return nanoseconds(str(text)) / 1e9
+    return 0.0
+
+
+def events_of(told: bytes, keys: Set[str]) -> RuntimeEvents:
+    """Return the events that are about the containers with these IDs."""
+    lines = [line for line in told.splitlines() if line.strip()]
+    ours = [line for line in lines if _container_of(line) in keys]
+    return RuntimeEvents(b"\n".join(ours), cut=len(lines) >= MAX_EVENTS)
+
+
+def _container_of(line: bytes) -> str:
+    said: dict[str, Any] = json.loads(line)
+    return str(said["Actor"]["ID"]) if said["Type"] == "container" else ""
 
 
 def exec_session(document: bytes) -> dict[str, Any]:

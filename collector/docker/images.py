@@ -144,6 +144,7 @@ class _Nothing:
 
     word = "none"
     independent = True
+    unlooked = 0
 
     def read(self, folder: int) -> Any:
         """Yield nothing."""

@@ -24,7 +24,15 @@ from anyio import to_thread
 
 from collector.docker import images
 from collector.docker import logs as dockerlogs
-from collector.docker.answers import described, exec_session, listed, refusal, streamed, unreachable
+from collector.docker.answers import (
+    described,
+    events_of,
+    exec_session,
+    listed,
+    refusal,
+    streamed,
+    unreachable,
+)
 from collector.docker.logs import nanoseconds, stamp
 from collector.docker.storage import log_names, storage
 from collector.documents import rows
@@ -41,6 +49,7 @@ from collector.runtimes.runtime import (
     ListedContainer,
     LogStream,
     RuntimeChange,
+    RuntimeEvents,
     RuntimeProcesses,
     Unavailable,
     refuse_sandboxed,
@@ -255,17 +264,17 @@ class DockerRuntime:
         for key in keys[:MAX_EXECS]:
             with suppress(ContainerGone), self._understanding():
                 found.append(exec_session(await self._read(f"exec/{quote(key, safe='')}/json")))
-        return RuntimeProcesses(execs=tuple(found))
+        return RuntimeProcesses(execs=tuple(found), omitted=len(keys) - len(found))
 
-    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
-        """Return what the engine remembers, which is its last 256 events, of all containers."""
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> RuntimeEvents:
+        """Return what the engine remembers, which is its last 256 events, of all that it does."""
         with self._understanding(ContainerGone):
             now = nanoseconds(json.loads(await self._read("info"))["SystemTime"])
         since, until = stamp(now - seconds * 10**9), stamp(now)
-        wanted = json.dumps({"container": [container.key for container in containers]})
-        # Without an end the engine goes on telling what happens.
-        query = f"since={since}&until={until}&filters={quote(wanted, safe='')}"
-        return await self._read(f"events?{query}")
+        # All of them: only their number says whether there were more.
+        told = await self._read(f"events?since={since}&until={until}")
+        with self._understanding(ContainerGone):
+            return events_of(told, {container.key for container in containers})
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""

@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 
 from collector.files.safe_open import PLACE, attribute, open_strictly, opened
 
@@ -61,6 +60,8 @@ class LowerDirectory:
         self._marks = marks
         self._stack = ExitStack()
         self._parts: list[tuple[int | OSError, LayerPath]] = []
+        self.cut = False
+        """Whether it has more members than were yielded."""
 
     def __enter__(self) -> LowerDirectory:
         for root, path in self._pieces:
@@ -104,7 +105,12 @@ class LowerDirectory:
         seen = set[bytes]()
         for part, _ in self._parts:
             with os.scandir(_readable(part)) as entries:
-                seen |= {os.fsencode(entry.name) for entry in islice(entries, limit - len(seen))}
+                for entry in entries:
+                    name = os.fsencode(entry.name)
+                    if len(seen) >= limit and name not in seen:
+                        self.cut = True
+                        break
+                    seen.add(name)
         for name in sorted(seen):
             if node := self.find(name):
                 yield name, node

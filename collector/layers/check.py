@@ -71,6 +71,7 @@ class LayerCheck:
     total: int = field(default=0, init=False)
     """Differences."""
     _unhashed: int = field(default=0, init=False)
+    _unlooked: int = field(default=0, init=False)
     _found: dict[bytes, MemberDifference] = field(default_factory=dict, init=False)
     _waiting: list[Member] = field(default_factory=list, init=False)
     _expected: ExpectedNames = field(init=False)
@@ -114,10 +115,10 @@ class LayerCheck:
             self.image.shift,
         )
         genuine = yield from self._archive(source, folder, check)
+        self._unhashed = check.unhashed
         if not genuine:
             return
         yield from self._extras(folder)
-        self._unhashed = check.unhashed
         self._conclude()
 
     def _archive(
@@ -191,6 +192,7 @@ class LayerCheck:
         both = {"image": self.layer.diff_id, "node": found}
         self._note(_TOP, {"difference": "content", "diffId": both})
         for path in source.suspects(folder):
+            self._unlooked = source.unlooked
             if path:
                 self._note(_TOP, None)
                 path = plain_path(path)
@@ -202,22 +204,29 @@ class LayerCheck:
     def _extras(self, folder: int) -> CheckSteps:
         if self._expected.full:
             return
-        placeholders = self.layer.placeholders
-        for path in find_extras(folder, self._expected, placeholders, self.extras):
+        placeholders, marks = self.layer.placeholders, self.image.marks
+        if self.layer.bottom:
+            marks = b""  # there is nothing that it could hide
+        for path in find_extras(folder, self._expected, placeholders, marks, self.extras):
             if path is not None:
                 self._note(path, {"difference": "extra"})
             yield 0
 
     def _conclude(self) -> None:
         self.reason = self.message = ""
-        if self.total:
-            self.result = DIFFERS
-        elif self._expected.full:
+        if self._expected.full:
             self._fail("TooMany", "It has too many files to tell which of them are extra")
         elif self._unhashed:
             message = f"{self._unhashed} of its files are too large to hash, or there was no time"
             self._fail("TooLarge", message)
-        else:
+        elif self._unlooked:
+            message = f"{self._unlooked} files that may have been changed were not looked at"
+            self._fail("TooMany", message)
+        elif more := self.total - len(self._found):
+            self._fail("TooMany", f"{more} more of its files differ than are listed")
+        if self.total:
+            self.result = DIFFERS
+        elif not self.reason:
             self.result = PROVEN
 
     def row(self) -> EntryRow:

@@ -37,6 +37,11 @@ class LayerSource(Protocol):
         """Return, once all was read, why the source is not what it should be; else nothing."""
         ...
 
+    @property
+    def unlooked(self) -> int:
+        """How many files that may have been changed `suspects` does not look at."""
+        ...
+
     def suspects(self, folder: int) -> Iterator[bytes]:
         """Yield files whose content is not that of the image, now and then nothing, after the
         archive was found to be another one; those that changed last come first."""

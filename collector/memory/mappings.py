@@ -110,10 +110,11 @@ def mappings(process: Process) -> Mappings:
     with os.fdopen(file, "rb") as lines:
         while line := lines.readline(MAX_LINE):
             raise_if_abandoned()
-            if len(rows) >= MAX_MAPPINGS:
-                more += 1
-            elif found := _LINE.fullmatch(line):
+            found = _LINE.fullmatch(line) if len(rows) < MAX_MAPPINGS else None
+            if found:
                 rows.append(_mapping(found, paths))
+            else:
+                more += 1
     return Mappings(rows, more)
 
 

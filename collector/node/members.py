@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -59,11 +59,19 @@ class MemberSearch:
     """Processes that the listing does not have, though they are there."""
     untried: int = 0
     """Numbers that there was no time to ask for."""
-    _threads: int = MAX_THREADS
+    unasked: int = 0
+    """Threads, or processes that have some, that were not asked for their children."""
+    unread: int = 0
+    """Cgroups that were not read, or not to their end."""
+    shares: bool = False
+    """Whether the container has the machine's PID namespace, so that its processes can leave it."""
+    max_threads: int = MAX_THREADS
+    max_groups: int = MAX_GROUPS
 
     def look(self) -> None:
         """Search. Raises `OSError` where the first process has ended."""
         boundary, listed = Boundary(self.first, self.key), self.listing()
+        self.shares = boundary.shares
         for pid in listed:
             if _is_member(pid, boundary):
                 self._add(pid, LISTING)
@@ -82,9 +90,10 @@ class MemberSearch:
 
     def _ask_parents(self) -> None:
         waiting = sorted(self.found)
-        while waiting and self._threads > 0:
+        while waiting and self.max_threads > 0:
             raise_if_abandoned()
             waiting += [pid for pid in self._children(waiting.pop()) if self._add(pid, CHILDREN)]
+        self.unasked += len(waiting)
 
     def _children(self, pid: int) -> list[int]:
         """Return the children of all threads of a process, as they say it."""
@@ -92,8 +101,11 @@ class MemberSearch:
             if process.covered:
                 self.covered.append(pid)
             # `children` is one thread's alone; kernels without CONFIG_PROC_CHILDREN have none.
-            threads = process.numbers("task", self._threads)
-            self._threads -= len(threads)
+            threads = process.numbers("task", self.max_threads + 1)
+            if len(threads) > self.max_threads:
+                self.unasked += process.count("task") - self.max_threads
+                del threads[self.max_threads :]
+            self.max_threads -= len(threads)
             return [
                 int(child)
                 for thread in threads
@@ -105,8 +117,23 @@ class MemberSearch:
         """Ask the cgroups, which number processes as their reader sees them: not so in a Job."""
         if same_pid_namespace(host_proc()):
             for folder in cgroup_folders(boundary.groups):
-                for pid in _within(folder):
+                for pid in self._within(folder):
                     self._add(pid, CGROUP)
+
+    def _within(self, folder: Path) -> Iterator[int]:
+        """Yield the processes of a cgroup and of those beneath it."""
+        waiting = [folder]
+        for _ in range(self.max_groups):
+            if not waiting:
+                return
+            group = waiting.pop()
+            with suppress(OSError), os.scandir(group) as entries:
+                waiting += [Path(entry.path) for entry in entries if entry.is_dir()]
+            # One of threads only tells no processes: that around it does.
+            with suppress(OSError), (group / "cgroup.procs").open("rb") as file:
+                yield from (int(line) for line in islice(file, MAX_MEMBERS) if int(line))
+                self.unread += bool(file.readline())
+        self.unread += len(waiting)
 
     def _ask_numbers(self, listed: set[int], boundary: Boundary) -> None:
         """Ask for numbers, first for those given out since the container began: intruders came
@@ -132,6 +159,16 @@ class MemberSearch:
                 self.hidden.append(pid)
             else:
                 del self.found[pid]
+
+
+def find_members(first: int, key: str, seconds: float = 0.0) -> list[int]:
+    """Return the processes of the container `key`; numbers are only tried for so many seconds.
+
+    Raises `OSError` where the first process has ended.
+    """
+    search = MemberSearch(first, key, seconds=seconds)
+    search.look()
+    return sorted(search.found)
 
 
 def _is_member(pid: int, boundary: Boundary) -> bool:
@@ -173,23 +210,6 @@ def _is_hierarchy(mount: Mount, name: bytes) -> bool:
     wanted = {*name.split(b",")} if name else set[bytes]()
     # A bind of a part of it has another root: the path would lead to another cgroup.
     return mount.kind == kind and mount.root == b"/" and wanted <= {*mount.options.split(b",")}
-
-
-def _within(folder: Path) -> list[int]:
-    """Return the processes of a cgroup and of those beneath it."""
-    found: list[int] = []
-    waiting = [folder]
-    for _ in range(MAX_GROUPS):
-        if not waiting:
-            break
-        group = waiting.pop()
-        with suppress(OSError):
-            with (group / "cgroup.procs").open("rb") as file:
-                # 0 is a process that our PID namespace does not have.
-                found += [int(line) for line in islice(file, MAX_MEMBERS) if int(line)]
-            with os.scandir(group) as entries:
-                waiting += [Path(entry.path) for entry in entries if entry.is_dir()]
-    return found
 
 
 _PTRACE = 19

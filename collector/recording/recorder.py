@@ -182,17 +182,22 @@ class _Recorder:
             record_gap(f"{WHAT}, {what}", why, message, requested=False)
         for what, error in watch.failures.items():
             record_gap(f"{WHAT}, {what}", reason(error), f"It ended early: {error}")
-        if watch.unmarked:
-            some = {*watch.unmarked.values()}
-            message = f"Not watched: {shown(watch.unmarked)} ({', '.join(sorted(some)[:5])})"
+        if watch.mounts.unmarked:
+            some = {*watch.mounts.unmarked.values()}
+            message = f"Not watched: {shown(watch.mounts.unmarked)} ({', '.join(sorted(some)[:5])})"
             record_gap(f"{WHAT}, writes on mounts", "NotSupported", message, requested=False)
-        if watch.elsewhere:
+        if watch.elsewhere.found:
             message = (
                 "Processes were in other namespaces than those that are watched: what they wrote "
                 "on mounts of these, and their connections, are not recorded: "
-                f"{shown(os.fsencode(name) for name in watch.elsewhere)}"
+                f"{shown(os.fsencode(name) for name in watch.elsewhere.found)}"
             )
             record_gap(f"{WHAT}, other namespaces", "NotSupported", message, requested=False)
+        message = (
+            "Mounts and namespaces of the container that were there only between two looks, each "
+            f"{watch.interval:g} s after the last, and in which nothing was started, are not known"
+        )
+        record_gap(f"{WHAT}, between two looks", "NotVisible", message, requested=False)
         if more := watch.members.more:
             message = f"{more} times a process was one more than are kept in mind"
             record_gap(f"{WHAT}, processes", "TooMany", message, requested=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
 from tests.unit.collector.node.test_deletedfiles import holding
+from tests.unprivileged import SYS_PTRACE, without
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
 
@@ -81,12 +83,35 @@ d = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
         assert not await gaps(pid, bundle)
 
 
-async def test_tables_that_were_cut_say_nothing_of_what_is_in_no_table(
+async def test_tables_that_were_cut_hide_no_socket_of_a_namespace_that_no_process_is_in(
     tmp_path: Path, bundle: Bundle
 ) -> None:
-    with holding(tmp_path, AWAY + "a = away(listening)") as pid:
+    with holding(tmp_path, AWAY + "a = away(listening); b = listening()") as pid:
         found = await gaps(pid, bundle, network.NetworkLimits(tables=10))
-    assert {gap.reason for gap in found} == {"TooLarge"}
+    assert {gap.reason for gap in found} == {"TooLarge", "NotVisible"}
+    (hidden,) = [gap for gap in found if gap.reason == "NotVisible"]
+    assert hidden.message.count("TCP") == 1
+
+
+async def test_processes_that_may_not_be_looked_at_are_told(tmp_path: Path, bundle: Bundle) -> None:
+    capture = capture_for(bundle)
+    with holding(tmp_path, "") as pid:
+        look = partial(network._find_spaces, [pid], 10)
+        spaces = without(SYS_PTRACE, action=look)
+    network._NetworkRound(capture, spaces, network.LIMITS).account()
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason) == ("network.json, processes", "NotPermitted")
+    assert str(pid) in gap.message
+
+
+async def test_a_namespace_whose_processes_end_before_it_is_read_is_told(bundle: Bundle) -> None:
+    capture, spaces = capture_for(bundle), network._NetworkNamespaces(10, {b"net:[7]": [2**22 + 1]})
+    reading = network._NetworkRound(capture, spaces, network.LIMITS)
+    assert [row async for row in reading.rows()] == []
+    spaces.apart_unseen = 1
+    reading.account()
+    told = {(gap.what, gap.reason) for gap in capture.bundle.not_captured}
+    assert told == {("network.json, namespaces", "Gone"), ("network.json, threads", "TooMany")}
 
 
 async def test_sockets_that_cannot_be_asked_for_in_time_are_a_gap(

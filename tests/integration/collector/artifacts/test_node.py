@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any, cast
@@ -24,11 +25,12 @@ from collector.capture import capture
 from collector.container import ContainerCapture
 from collector.docker.runtime import DockerRuntime
 from collector.local import CaptureOptions
+from collector.node.ebpf import call_bpf
 from collector.node.host import Host
 from collector.node.modules import Modules
 from collector.node.procfs import Process, machine_network
 from collector.node.tables import Tables
-from collector.runtimes.runtime import Runtime, Unavailable
+from collector.runtimes.runtime import Runtime, RuntimeEvents, Unavailable
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.fetch import fetch
 from forensics_core.bundle.manifest import Flag
@@ -42,7 +44,7 @@ from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.folder_container import CONTAINER
 from tests.integration.collector.test_capture import collect
 from tests.integration.collector.test_trouble import order_for
-from tests.unit.collector.node.bpf_objects import bpf_is_permitted, new_map, program
+from tests.unit.collector.node.bpf_objects import bpf_is_permitted, closing, new_map, program
 from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, space_of, within
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
@@ -177,7 +179,8 @@ async def test_nothing_of_the_node_where_nothing_runs(
     async with docker.container(image) as container:
         await docker.stop(container)
         await collect(bundle, container)
-    assert not (bundle.folder / "node").exists() and not lacking(bundle)
+    assert not (bundle.folder / "node").exists()
+    assert lacking(bundle) == {"node/": "NotRunning"}
 
 
 class Remote(DockerRuntime):
@@ -231,7 +234,7 @@ class Machine:
 
     machine: Host | None = Host()
 
-    async def events(self, *_: object) -> bytes:
+    async def events(self, *_: object) -> RuntimeEvents:
         raise Unavailable("It keeps none", reason="NotSupported")
 
 
@@ -241,7 +244,7 @@ async def scene(bundle: Bundle) -> NodeCapture:
     writer = BundleWriter(LocalStorage(bundle.folder))
     runtime, deadline = cast(Runtime, Machine()), anyio.current_time() + 3600
     web = ContainerCapture("web", CONTAINER, runtime, writer, Compression.NONE, deadline)
-    return NodeCapture([web], ("shop/web-0",))
+    return NodeCapture([web], ("shop/web-0",), (CONTAINER,))
 
 
 def gaps(scene: NodeCapture) -> dict[str, str]:
@@ -361,6 +364,18 @@ async def test_objects_of_ebpf_beyond_the_limit(scene: NodeCapture, bundle: Bund
     assert bundle.json("node/ebpf.json")["programs"] == []
 
 
+async def test_values_of_maps_that_are_not_all_there_are_told(
+    scene: NodeCapture, bundle: Bundle
+) -> None:
+    if not bpf_is_permitted():
+        pytest.skip("this kernel makes no such objects for us")
+    scene.captures[0].namespaces = {space_of(os.getpid()): [os.getpid()]}
+    with closing(call_bpf(0, struct.pack("=IIIIIII16s", 2, 4, 5000, 1, 0, 0, 0, b"big"))[0]):
+        await node.look_at_holders(scene)
+        await scene.attempt("ebpf.json", node.write_ebpf)
+    assert gaps(scene)["node/ebpf.json, values"] == "TooLarge"
+
+
 async def test_parts_of_the_runtimes_word_that_cannot_be_had(
     scene: NodeCapture, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -377,6 +392,31 @@ async def test_parts_of_the_runtimes_word_that_cannot_be_had(
         "node/runtime.json, /var/log/journal/1/system.journal": "Unreadable",
     }
     assert bundle.json("node/runtime.json")["events"] is None
+
+
+class Forgetful(Machine):
+    """An engine that remembers no more."""
+
+    async def events(self, *_: object) -> RuntimeEvents:
+        return RuntimeEvents(b'{"Type": "container"}', cut=True)
+
+
+async def test_events_and_lines_of_logs_that_may_be_missing_are_told(
+    scene: NodeCapture, bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "root/var/log").mkdir(parents=True)
+    (tmp_path / "root/var/log/syslog").touch()
+    (tmp_path / "root/var/log/syslog.1.gz").touch()
+    (tmp_path / "root/var/log/kern.log").mkdir()
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/root").symlink_to(tmp_path / "root")
+    scene.captures[0].runtime = cast(Runtime, Forgetful())
+    cast(Machine, scene.runtime).machine = Host(tmp_path / "self")
+    await write_runtime(scene)
+    told = gaps(scene)
+    assert told["node/runtime.json, older events"] == "TooMany"
+    assert told["node/runtime.json, nodeLog, older lines"] == "TooLarge"
+    assert len(bundle.json("node/runtime.json")["events"]["rows"]) == 1
 
 
 async def test_lines_of_the_nodes_log_about_the_pod(

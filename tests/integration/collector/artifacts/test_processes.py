@@ -44,6 +44,9 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / "ns").mkdir(parents=True)
         for name in ("status", "comm", "stat"):
             (folder / name).write_bytes(Path(f"/proc/self/{name}").read_bytes())
+        status = (folder / "status").read_text()
+        within = status.replace("\nNSpid:", f"\nNSpid:\t{number}", 1)
+        (folder / "status").write_text(within)  # in a PID namespace of its own
         (folder / "cgroup").write_text("0::/kube/box\n")
         for name in ("pid", "net"):
             (folder / "ns" / name).symlink_to(f"{name}:[1]")
@@ -75,6 +78,14 @@ async def test_a_process_that_hangs(proc: Path, bundle: Bundle) -> None:
     assert gaps(capture) == {"processes.json, details": "Hung", "proc.tar, processes": "Hung"}
     for number in ("8", "9"):
         (proc / number / "comm").write_text("released\n")
+
+
+async def test_processes_from_outside_past_the_limit_are_counted(
+    proc: Path, bundle: Bundle
+) -> None:
+    capture = capture_for(bundle)
+    await processes.collect(capture, processes.ProcessLimits(entered=1))
+    assert gaps(capture)["execs.json, its rest"] == "TooMany"
 
 
 async def test_a_process_that_makes_no_sense(proc: Path, bundle: Bundle) -> None:

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from anyio import to_thread
 
-from collector.docker.runtime import DockerRuntime, open_docker
+from collector.docker.runtime import MAX_EXECS, DockerRuntime, open_docker
 from collector.files import mounts
 from collector.local import CaptureOptions, capture_container
 from collector.node.procfs import companions
@@ -337,3 +337,17 @@ async def test_an_engine_across_the_network_is_exported(
         "mount /etc/hostname": "Remote",
         "mount /etc/resolv.conf": "Remote",
     }
+
+
+async def test_exec_sessions_that_are_too_many_or_over_are_counted(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/exec/0/json"):
+            return web.json_response({"message": "No such exec instance"}, status=404)
+        if "/exec/" in request.path:
+            return web.json_response({"ID": "4f2a", "Running": False})
+        return web.json_response({"ExecIDs": [str(number) for number in range(MAX_EXECS + 2)]})
+
+    container = ContainerInfo("docker://1", "web", "", "", "running", None, (), b"{}")
+    async with odd_engine(tmp_path, answer) as runtime:
+        told = await runtime.runtime_processes(container)
+    assert (len(told.execs), told.omitted) == (MAX_EXECS - 1, 3)

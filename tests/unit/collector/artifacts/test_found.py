@@ -70,6 +70,17 @@ async def test_hidden_processes_without_a_gap_of_their_own_are_counted(tmp_path:
     assert told["mounts over processes"].reason == "TooMany"
 
 
+async def test_where_processes_were_not_looked_for_is_told(tmp_path: Path) -> None:
+    members = MemberSearch(1, "4f2a", found={1: {"listing"}})
+    members.unasked, members.unread, members.shares = 3, 1, True
+    found = FoundProcesses(members, Ancestry(1), RuntimeProcesses())
+    capture = capture_for(tmp_path)
+    found.account(capture)
+    told = gaps(capture)
+    assert told["processes that are hidden"].reason == "TooMany"
+    assert told["processes that left"].reason == "NotCertain"
+
+
 class Silent:
     """A runtime that has lost its tongue, or the container."""
 
@@ -97,6 +108,23 @@ async def test_a_runtime_that_does_not_tell_of_exec_sessions(tmp_path: Path) -> 
         process.kill()
     assert found and again and process.pid in found.members.found
     assert gaps(capture).keys() == {"exec sessions"}
+
+
+class Crowded(Silent):
+    """A runtime with more exec sessions than it tells."""
+
+    async def runtime_processes(self, _: ContainerInfo) -> RuntimeProcesses:
+        return RuntimeProcesses(omitted=3)
+
+
+async def test_exec_sessions_that_the_runtime_does_not_tell_are_counted(tmp_path: Path) -> None:
+    async with await anyio.open_process(["sleep", "1000"]) as process:
+        capture = capture_for(tmp_path, Crowded(process.pid, SourceError("It did not")))
+        assert await search(capture)
+        process.kill()
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason) == ("exec sessions, the rest", "TooMany")
+    assert gap.message.startswith("3 sessions") and not gap.requested
 
 
 async def test_what_an_archive_of_proc_lacks_is_told(tmp_path: Path) -> None:

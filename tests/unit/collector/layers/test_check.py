@@ -442,3 +442,49 @@ def test_nothing_outside_of_the_layer_is_reached(layer: Layer) -> None:
 def test_crc64_is_gos_iso() -> None:
     """The check value of CRC-64/GO-ISO."""
     assert crc64(b"123456789", (1 << 64) - 1) ^ ((1 << 64) - 1) == 0xB90956C775A41001
+
+
+def test_what_is_left_out_is_told_of_a_layer_that_differs_too(layer: Layer) -> None:
+    """One difference that is easily found says nothing of those that were not looked for."""
+    data = ordinary(layer)
+    layer.put("extra")
+    source = layer.blob(data)
+    for limits, reason in (
+        ({"until": 0.0}, "TooLarge"),
+        ({"extras": ExtrasLimits(names=1)}, "TooMany"),
+        ({"max_differences": 0}, "TooMany"),
+        ({"extras": ExtrasLimits(entries=1)}, "Unreadable"),
+    ):
+        assert layer.row(source, data, **limits)["reason"] == reason
+
+
+def test_files_that_may_have_been_changed_and_were_not_looked_at_are_counted(
+    layer: Layer,
+) -> None:
+    data = archive(*((name, b"content") for name in "abc"))
+    source = replace(layer.split(data), max_suspects=1)
+    for name in "abc":
+        layer.put(name, b"CONTENT")
+    row = layer.row(source, data)
+    assert (row["result"], row["reason"]) == ("differs", "TooMany")
+    assert row["message"].startswith("2 files")
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "told_of"),
+    [
+        ("etc", "opaque", {"/etc/.wh..wh..opq": "extra"}),
+        ("etc", "redirect", {"/etc": "metadata"}),
+        ("etc/a", "metacopy", {"/etc/a": "metadata"}),
+        ("etc/empty", "whiteout", {"/etc/empty": "metadata"}),
+    ],
+)
+def test_attributes_that_show_something_else_than_lies_there(
+    layer: Layer, name: str, mark: str, told_of: dict[str, str]
+) -> None:
+    data = ordinary(layer)
+    os.setxattr(layer.folder / name, f"user.overlay.{mark}", b"y")
+    row = layer.row(layer.blob(data), data)
+    assert (row["result"], told(row)) == ("differs", told_of)
+    if mark == "opaque":
+        assert layer.row(layer.blob(data), data, bottom=True)["result"] == "proven"
