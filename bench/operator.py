@@ -24,7 +24,8 @@ import yaml
 from anyio import to_thread
 
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, JsonObject, checkpoint, world
-from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, table
+from bench.part import part_options, run_part
 from bench.processes import cpu_seconds
 from bench.sink import RemoteSink, remote_sink
 from forensics_core.bundle.seal import generate_key

@@ -19,9 +19,10 @@ import anyio
 import anyio.to_thread
 import click
 
+from bench.goals import publish
 from bench.operator import KEEP, OperatorProcess
 from bench.operator_world import NAMESPACE, JsonObject
-from bench.page import PartResult, measured, publish, table
+from bench.page import PartResult, measured, table
 from bench.runs import search_path
 from bench.sink import RemoteSink, remote_sink
 from bench.subjects import Contents
