@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.operator import Busy, IdleMeasurement, blocks
+from bench.operator import Busy, IdleMeasurement
+from bench.operator_page import blocks, results
 from lab.images import MiB
 from tests.integration.bench.quick import quick_page
 
