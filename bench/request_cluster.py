@@ -108,18 +108,26 @@ def _seed(containers: Sequence[str]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def real(
-    kubeconfig: Path, pods: int, *, namespace: str = "default", image: str = IMAGE
+    kubeconfig: Path,
+    pods: int,
+    *,
+    namespace: str = "default",
+    image: str = IMAGE,
+    patience: int = PATIENCE,
 ) -> AsyncIterator[RequestCluster]:
-    """Run small pods on one node of a cluster for the block, with the operator that is there."""
+    """Run small pods on one node of a cluster for the block, with the operator that is there.
+
+    `patience` is how many seconds they may take. Raises `LabError`.
+    """
     names = [f"{LABEL}-{number}" for number in range(pods)]
     kubectl = Kubectl(kubeconfig, namespace)
     try:
         await kubectl("apply", "--filename=-", stdin=_manifests(names[:1], image))
-        await kubectl.wait(names[:1])
+        await kubectl.wait(names[:1], patience)
         node = (await kubectl("get", "pod", names[0], "--output=jsonpath={.spec.nodeName}")).strip()
         if names[1:]:
             await kubectl("apply", "--filename=-", stdin=_manifests(names[1:], image, node))
-            await kubectl.wait(names[1:])
+            await kubectl.wait(names[1:], patience)
         yield RequestCluster(kubeconfig, namespace, names, "")
     finally:
         with anyio.CancelScope(shield=True):
@@ -147,9 +155,9 @@ class Kubectl:
             raise LabError(f"kubectl {arguments[0]} failed: {done.stderr.decode().strip()}")
         return done.stdout.decode()
 
-    async def wait(self, pods: Sequence[str]) -> None:
-        """Wait until all of these pods are ready."""
-        await self("wait", "--for=condition=Ready", f"--timeout={PATIENCE}s", "pod", *pods)
+    async def wait(self, pods: Sequence[str], patience: int) -> None:
+        """Wait until all of these pods are ready; `patience` in seconds."""
+        await self("wait", "--for=condition=Ready", f"--timeout={patience}s", "pod", *pods)
 
 
 def _manifests(names: Sequence[str], image: str, node: str = "") -> str:
