@@ -12,6 +12,9 @@ from pathlib import Path
 from lab.process import LabError
 
 END = "<!-- /bench -->"
+GENTLE = "FORENSICS_GENTLE"
+PRIORITY = os.environ.get(GENTLE, "")
+"""Whether captures are nicer than others, where that is not left to their default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ def measured(runs: int = 1) -> str:
     """Return the beginning of a sentence that says when, and how busy the machine was by then."""
     times = "once" if runs == 1 else f"in {runs} rounds"
     setting = f"a load of {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+    if PRIORITY:
+        setting += f" and `{GENTLE}={PRIORITY}`"
     return f"Measured on {datetime.now(UTC):%Y-%m-%d}, {times}, with {setting}"
 
 

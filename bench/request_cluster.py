@@ -16,6 +16,7 @@ import yaml
 from bench.incident import PLACES
 from bench.operator import OperatorProcess
 from bench.operator_world import NAMESPACE
+from bench.page import GENTLE, PRIORITY
 from bench.runs import search_path
 from bench.sink import RemoteSink
 from bench.subjects import Contents
@@ -82,7 +83,9 @@ async def _containers(engine: DockerEngine, folder: Path, count: int) -> AsyncIt
 @asynccontextmanager
 async def _cluster(engine: DockerEngine, sink: RemoteSink) -> AsyncIterator[LoopbackCluster]:
     # With the collector that is beside this Python.
-    runner = ProcessRunner(env={**engine.env, **sink.env, "PATH": search_path()})
+    priority = {GENTLE: PRIORITY} if PRIORITY else {}
+    env = {**engine.env, **sink.env, **priority, "PATH": search_path()}
+    runner = ProcessRunner(env=env)
     namespaces = ("default", NAMESPACE, "forensics-operator")
     async with LoopbackCluster(runner=runner, namespaces=namespaces) as cluster:
         cluster.create(crd())

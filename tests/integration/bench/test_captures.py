@@ -11,13 +11,14 @@ import pytest
 from bench import cold, containerd, readers
 from bench.cold import forget
 from bench.measure import measure
+from bench.page import block
 from bench.procedures import OURS
 from bench.runs import ProcedureRun
 from bench.sink import remote_sink
 from bench.subjects import Contents, room
 from lab.docker import DockerEngine
 from lab.images import MiB
-from tests.integration.bench.command import python
+from tests.integration.bench.command import goals, measured, python
 
 SMALL = Contents(files=200, small=2 * MiB, noise=16 * MiB)
 
@@ -58,30 +59,6 @@ def test_captures_with_cold_caches_beside_the_pipeline(
     assert found.goals["cold"]
 
 
-@pytest.mark.timeout(240)
-def test_a_container_of_containerd_is_captured_as_by_hand(tmp_path: Path) -> None:
-    seen: list[ProcedureRun] = []
-    with remote_sink() as sink:
-        done = containerd.measure_containerd(sink, SMALL, tmp_path, 1, seen.append)
-    stored = {run.procedure.name: run.stored for run in seen}
-    assert stored.pop("read") == 0
-    assert min(stored.values()) > 16 * MiB
-    found = containerd.finding(done)
-    for procedure in containerd.PROCEDURES:
-        assert f"| {procedure.title} |" in found.text
-    assert found.goals["containerd"]
-
-
-@pytest.mark.docker
-@pytest.mark.timeout(240)
-def test_readers_of_a_whole_bundle_are_compared(docker: DockerEngine, tmp_path: Path) -> None:
-    done = readers.measure_readers(docker, SMALL, tmp_path, 1)
-    assert done
-    assert done.stored > 16 * MiB
-    assert done.rounds[0].keys() == set(readers.COMPARED)
-    assert [*tmp_path.iterdir()] == []
-
-
 @pytest.mark.docker
 def test_without_room_no_bundle_is_read(docker: DockerEngine, tmp_path: Path) -> None:
     contents = Contents(noise=room(docker))
@@ -91,9 +68,14 @@ def test_without_room_no_bundle_is_read(docker: DockerEngine, tmp_path: Path) ->
 @pytest.mark.docker
 @pytest.mark.timeout(240)
 def test_parts_are_measured_alone(docker: DockerEngine, docs: Path) -> None:
-    options = ("--only", "cold", "--only", "readers", "--docs", docs)
-    done = python("bench", "--quick", *options, docker=docker)
+    parts = ("--only", "cold", "--only", "containerd", "--only", "readers")
+    done = python("bench", "--quick", *parts, "--docs", docs, docker=docker)
     assert done.returncode == 0, done.stderr
-    page = (docs / "performance.md").read_text()
-    assert f"| {OURS.title} |" in page
-    assert "| `forensics verify` of a folder |" in page
+    page = docs / "performance.md"
+    assert measured(page) == {"setting", "goals", "cold", "containerd", "readers"}
+    assert f"| {OURS.title} |" in block(page, "cold")
+    for procedure in containerd.PROCEDURES:
+        assert f"| {procedure.title} |" in block(page, "containerd")
+    assert block(page, "readers").count("\n| `") == len(readers.COMPARED)
+    found = goals(page)
+    assert all(float(found[name]) > 0 for name in ("cold", "containerd", "verify", "fetch"))
