@@ -71,9 +71,7 @@ async def seal_bundle(
     """
     seal = await to_thread.run_sync(sign, manifest, private_key)
     try:
-        async with destination.create(SEAL, content_type="application/json") as writer:
-            await writer.write(seal)
-            await writer.commit()
+        await destination.put(SEAL, seal, content_type="application/json")
     except ObjectExists:
         await check_seal(store, manifest, private_key)
 
