@@ -39,10 +39,11 @@ from forensics_core.operator.observed import Failure, Look, Observed
 from forensics_core.operator.rules.controller import RuleController
 from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.settings import Settings
-from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
+from forensics_core.operator.shared.cache import Cache
 from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
 from forensics_core.operator.shared.operator_context import OperatorContext
 from forensics_core.operator.shared.queue import WorkQueue
+from forensics_core.operator.shared.slim import slim_checkpoint, slim_child
 
 log = logging.getLogger(__name__)
 
