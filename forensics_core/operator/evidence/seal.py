@@ -24,7 +24,7 @@ from forensics_core.bundle.versions import (
     version_to_read,
 )
 from forensics_core.errors import ObjectExists, TooManyObjects, VerificationError
-from forensics_core.operator.evidence.manifest import check_shape
+from forensics_core.operator.evidence.manifest import aside, check_shape
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import read_small
 
@@ -69,7 +69,7 @@ async def seal_bundle(
     A seal that is there already is kept if it is ours: a crash came between writing it and saying
     so. Anything else there was put by somebody who has no key. Raises `VerificationError` then.
     """
-    seal = await to_thread.run_sync(sign, manifest, private_key)
+    seal = await aside(len(manifest), partial(sign, manifest, private_key))
     try:
         await destination.put(SEAL, seal, content_type="application/json")
     except ObjectExists:

@@ -99,6 +99,12 @@ class Cache:
             self._places.setdefault(_place(checkpoint), set()).add(key)
         return {key, *self._freed(known, checkpoint)}
 
+    def knows(self, item: Object) -> bool:
+        """Whether a checkpoint, as the cluster tells of it, is known in this very version."""
+        metadata = item["metadata"]
+        known = self._version(key_of(metadata.get("namespace"), metadata["name"]))
+        return known == (metadata.get("uid"), metadata["resourceVersion"])
+
     def _settle(self, key: str, checkpoint: PodCheckpoint) -> None:
         metadata = checkpoint.metadata
         self._finished[key] = _Finished(

@@ -128,6 +128,18 @@ def test_a_pod_that_was_made_again_is_not_dropped_with_the_old_one() -> None:
     assert cache.collector_pod(it) is None
 
 
+@pytest.mark.parametrize("phase", ["Capturing", "Complete"])
+def test_an_answer_that_comes_back_by_the_watch_is_known(phase: str) -> None:
+    cache = Cache()
+    it = named("checkpoint-1", phase, "8")
+    item = it.to_dict()
+    assert not cache.knows(item)
+    cache.put(it)
+    assert cache.knows(item)
+    assert not cache.knows(named("checkpoint-1", phase, "9").to_dict())
+    assert not cache.knows(named("checkpoint-1", phase, "8", uid="another").to_dict())
+
+
 def test_who_leaves_the_line_without_a_place_makes_way_for_whoever_is_behind() -> None:
     cache = Cache()
     cache.put(named("checkpoint-1", "Pending", "1"))
