@@ -17,6 +17,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Iterator,
     Sequence,
     Set,
 )
@@ -84,18 +85,35 @@ async def check_stored(
     Raises what the store raises, and `TooManyObjects`.
     """
     listed = await _listed(store, {each.name for each in expected})
+    problems: list[Problem] = []
+    asked: list[ExpectedObject] = []
+    for each in expected:
+        # Most of a bundle's objects: a task for each would cost more than comparing it.
+        entry = listed.get((each.name, each.version_id)) if _told_by_listing(each) else None
+        if entry is None:
+            asked.append(each)
+        elif len(problems) < most_wrong:
+            problems += _differences(each, entry)
 
     async def check(each: ExpectedObject) -> list[Problem]:
         return [problem async for problem in _stored_problems(store, each, listed)]
 
-    return await check_each(expected, check, at_once=at_once, most_wrong=most_wrong)
+    left = most_wrong - len(problems)
+    if left > 0 and asked:
+        problems += await check_each(asked, check, at_once=at_once, most_wrong=left)
+    return problems
+
+
+def _told_by_listing(expected: ExpectedObject) -> bool:
+    """Whether a listing's entry has all that an object is compared by."""
+    return not expected.described and bool(expected.version_id or expected.etag)
 
 
 _Listed = dict[tuple[str, str | None], StoredObject]
 
 
-async def _listed(store: Storage, names: Set[str]) -> _Listed | None:
-    """Return what is stored of these, by name and version, or None where that cannot be listed.
+async def _listed(store: Storage, names: Set[str]) -> _Listed:
+    """Return what is stored of these, by name and version; nothing where that cannot be listed.
 
     The version None is the one that readers take where the manifest names none.
     """
@@ -104,7 +122,7 @@ async def _listed(store: Storage, names: Set[str]) -> _Listed | None:
     except (DestinationUnreachable, TooManyObjects):
         raise
     except DestinationError:
-        return None
+        return {}
     listed: _Listed = {}
     for entry in entries:
         if not entry.deleted:
@@ -115,7 +133,7 @@ async def _listed(store: Storage, names: Set[str]) -> _Listed | None:
 
 
 async def _stored_problems(
-    store: Storage, expected: ExpectedObject, listed: _Listed | None
+    store: Storage, expected: ExpectedObject, listed: _Listed
 ) -> AsyncGenerator[Problem, None]:
     name = expected.name
     try:
@@ -130,6 +148,15 @@ async def _stored_problems(
         # Its name or version is none that the store could have: asking again helps nobody.
         yield Problem(ProblemKind.UNREADABLE, name, "cannot be stored there")
         return
+    for problem in _differences(expected, stored, same=same):
+        yield problem
+
+
+def _differences(
+    expected: ExpectedObject, stored: StoredObject, *, same: bool = True
+) -> Iterator[Problem]:
+    """Yield in what `stored` is not as promised; `same`: whether its bytes are, as far as read."""
+    name = expected.name
     if expected.size is not None and stored.size != expected.size:
         message = f"is stored with {stored.size} bytes, not {expected.size}"
         yield Problem(ProblemKind.MISMATCH, name, message)
@@ -140,9 +167,9 @@ async def _stored_problems(
         yield Problem(ProblemKind.MISMATCH, name, "is stored with another content")
 
 
-async def _find(store: Storage, expected: ExpectedObject, listed: _Listed | None) -> StoredObject:
+async def _find(store: Storage, expected: ExpectedObject, listed: _Listed) -> StoredObject:
     """Return what is stored; ask for the object itself only if its checksum is to be compared."""
-    found = (listed or {}).get((expected.name, expected.version_id))
+    found = listed.get((expected.name, expected.version_id))
     if found is None:
         # A listing may not tell versions; the object itself does.
         return await store.stat(expected.name, expected.version_id)
