@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.byte_check import BESIDE, PIECE
+from forensics_core.bundle.byte_check import BESIDE
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.object_checks import (
     MOST_READ,
@@ -24,6 +24,7 @@ from forensics_core.bundle.object_checks import (
     compare,
     discard,
 )
+from forensics_core.bundle.unpacking import PIECE
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import (
     AccessDenied,
