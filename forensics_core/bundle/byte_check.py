@@ -21,8 +21,8 @@ from forensics_core.bundle.verification import Problem, ProblemKind
 BESIDE = 8 * 1024 * 1024
 """Bytes of an original beyond which threads of its own decompress and hash it."""
 AT_ONCE = min(compressors(), 3)
-"""Frames that are decompressed at once: as fast as one thread hashes what comes out. Asked when this
-is loaded, as it reads a file."""
+"""Frames that are decompressed at once: more come out than one thread can hash. Asked when this is
+loaded, as it reads a file."""
 
 
 class ByteCheck:

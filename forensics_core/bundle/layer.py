@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from array import array
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,8 +18,9 @@ from anyio import to_thread
 
 from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
-from forensics_core._internal.tasks import task_group
 from forensics_core.bundle.documents import read_stored, unpacked
+from forensics_core.bundle.ends import ends_in
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.layout import (
     DELETED_ARCHIVES,
     DELETED_FOLDER,
@@ -105,15 +106,13 @@ class Layer:
     async def _open(self) -> None:
         bundle, table = self._bundle, self._bundle.objects[self._table_name]
         stored = list[bytes]()
-
-        async def fetch() -> None:
-            with self.flaws.passing():
-                stored.append(await read_stored(bundle, table, LOOKUP_LIMIT))
-
-        async with task_group() as tasks:
-            # At once: over a network each takes an answer's time.
-            tasks.start_soon(fetch)
-            rows = await open_archive(bundle, bundle.objects[self._rows_name])
+        with self.flaws.passing():
+            stored.append(await read_stored(bundle, table, LOOKUP_LIMIT))
+        for data in stored:
+            # First: it may have copies of what is needed next.
+            bundle.ends.update(await to_thread.run_sync(_ends, data, table, bundle.objects))
+        end = bundle.ends.get(self._rows_name, b"")
+        rows = await open_archive(bundle, bundle.objects[self._rows_name], end)
         sizes = array("I", (frame.original for frame in rows.frames or () if frame.original))
         chunks = list[ChunkEntry | None]()
         with self.flaws.passing():
@@ -247,6 +246,15 @@ def _gap(bundle: BundleReader, container: str, files: tuple[str, ...]) -> str:
     names = {container_file(container, name) for name in files}
     cut = any(each.name in names and Flag.TRUNCATED in each.flags for each in artifacts)
     return "the archive was cut, or damaged, before its end" if cut else ""
+
+
+def _ends(
+    stored: bytes, table: ExpectedObject, objects: Mapping[str, ExpectedObject]
+) -> dict[str, bytes]:
+    folder = table.name.rpartition("/")[0] + "/"
+    with suppress(VerificationError):  # it is told where the table itself is taken
+        return ends_in(unpacked(stored, table), folder, objects)
+    return {}
 
 
 def _verify(data: bytes, chunk: ChunkEntry, name: str) -> None:

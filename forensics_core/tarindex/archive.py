@@ -14,7 +14,7 @@ import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import accumulate
 from typing import Protocol
 
@@ -153,11 +153,16 @@ class Archive:
         return data
 
 
-async def open_archive(source: Ranges, expected: ExpectedArchive) -> Archive:
-    """Open an archive of a bundle. Raises `VerificationError` if its seek table is damaged."""
+async def open_archive(source: Ranges, expected: ExpectedArchive, end: bytes = b"") -> Archive:
+    """Open an archive of a bundle. Raises `VerificationError` if its seek table is damaged.
+
+    `end` are its last bytes, where they are known from elsewhere: if its seek table is in them, and
+    fits, they are not fetched.
+    """
     if not expected.compressed:
         return Archive(source, expected, None)
-    frames, tail = await _frames(source, expected)
+    found = await _known_frames(expected, end) if end else None
+    frames, tail = found or await _frames(source, expected)
     return await to_thread.run_sync(Archive, source, expected, frames, tail)
 
 
@@ -165,17 +170,39 @@ async def _frames(source: Ranges, expected: ExpectedArchive) -> tuple[Sequence[F
     """Return what the seek table lists, and the bytes at the end that were read for it."""
     size = expected.size or 0
     tail = await _last(source, expected.name, size, min(size, TAIL))
+    length = _table_size(tail, expected)
+    if length > len(tail):
+        tail = await _last(source, expected.name, size, length)
+    return await to_thread.run_sync(_decoded, tail, length, expected), tail
+
+
+async def _known_frames(
+    expected: ExpectedArchive, end: bytes
+) -> tuple[Sequence[Frame], bytes] | None:
+    """Return the same by what is known of the end; None where that does not fit."""
+    with suppress(VerificationError):
+        length = _table_size(end, expected)
+        return await to_thread.run_sync(_decoded, end, length, expected), end
+    return None
+
+
+def _table_size(tail: bytes, expected: ExpectedArchive) -> int:
     try:
         length = seektable.table_size(tail[-seektable.FOOTER_SIZE :])
-        if not length <= min(size, MAX_TABLE):
-            raise ValueError("the seek table is too long")
-        if length > len(tail):
-            tail = await _last(source, expected.name, size, length)
+    except (ValueError, struct.error) as error:
+        raise _broken(expected.name, str(error)) from error
+    if not length <= min(expected.size or 0, MAX_TABLE):
+        raise _broken(expected.name, "the seek table is too long")
+    return length
+
+
+def _decoded(tail: bytes, length: int, expected: ExpectedArchive) -> Sequence[Frame]:
+    try:
         frames = seektable.decode(tail[-length:])
     except (ValueError, struct.error) as error:
         raise _broken(expected.name, str(error)) from error
-    await to_thread.run_sync(_check, frames, size - length, expected)
-    return frames, tail
+    _check(frames, (expected.size or 0) - length, expected)
+    return frames
 
 
 async def _last(source: Ranges, name: str, size: int, length: int) -> bytes:
