@@ -114,7 +114,7 @@ class _Copy:
     """A sink that keeps what goes to another one, as long as it is no more than `most` bytes."""
 
     def __init__(self, sink: Callable[[Buffer], Awaitable[None]], most: int) -> None:
-        self.most = most
+        self._most = most
         self._sink = sink
         self._data = bytearray()
         self._size = 0
@@ -122,7 +122,7 @@ class _Copy:
     async def write(self, block: Buffer) -> None:
         """Hand a block on."""
         self._size += len(block)
-        if self._size > self.most:
+        if self._size > self._most:
             self._data.clear()
         else:
             self._data += block
@@ -131,7 +131,7 @@ class _Copy:
     @property
     def whole(self) -> bytes:
         """All that went; nothing if it was more."""
-        return bytes(self._data) if self._size <= self.most else b""
+        return bytes(self._data)
 
 
 class BundleWriter:
@@ -146,8 +146,8 @@ class BundleWriter:
         self.artifacts: list[Artifact] = []
         self.not_captured: list[NotCaptured] = []
         self.ends: dict[str, bytes] = {}
-        """The seek tables of archives, and all of what was added as `little`: a lookup table may
-        have copies, which spare readers a request each. Larger ones are not kept."""
+        """The seek tables of archives with an index, and all of what was added as `little`: a
+        lookup table may have copies, which spare readers a request each."""
         self._room = ROOM_FOR_REMARKS
         # All artifacts go the same way. In a folder nothing waits: what is written is there.
         self._levels = LevelControl(getattr(destination, "fullness", None))
@@ -178,7 +178,11 @@ class BundleWriter:
                 copy = _Copy(writer.write, little)
                 await run_pipeline(source, way, copy.write, self.meter, framed=framed)
                 kept = await writer.commit()
-        self._keep_end(spec.name, copy, steps.zstd)
+        # Of what nobody looks into with an index, and is large, nothing is kept.
+        table = steps.zstd.table if steps.zstd and (taps or little) else b""
+        end = copy.whole or table
+        if 0 < len(end) <= max(MAX_END, little):
+            self.ends[spec.name] = end
         notes = notes or SourceNotes()
         # Not by the constructor, whose `UsageError` would end the capture: a store may well name a
         # version that no manifest can hold, and then the artifact is a gap.
@@ -210,11 +214,6 @@ class BundleWriter:
         self.artifacts.append(artifact)
         self.meter.artifacts_done += 1
         return artifact
-
-    def _keep_end(self, name: str, copy: _Copy, zstd: stages.Zstd | None) -> None:
-        end = copy.whole or (zstd.table if zstd else b"")
-        if 0 < len(end) <= max(MAX_END, copy.most):
-            self.ends[name] = end
 
     def _with_room(self, remarks: Sequence[Remark]) -> tuple[Remark, ...]:
         """Return the first of them, as many as the manifest has room for."""
