@@ -43,10 +43,13 @@ from forensics_core.bundle.layout import (
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
-from forensics_core.tarindex.archive import Archive, open_archive
+from forensics_core.tarindex.archive import NOTHING, Archive, Near, open_archive
 from forensics_core.tarindex.lookup import PathFilter
 from forensics_core.tarindex.row import Row, read_rows
 
+NEAR_FOR_ONE, NEAR_FOR_ALL = 512 * 1024, 4 * 1024 * 1024
+"""Bytes of an index, as stored, that are fetched by one request where one row is looked for in
+several chunks, which may be in the first, and where all of these are needed."""
 LOOKUP_LIMIT = 64 * 1024 * 1024
 """Bytes that a lookup table may have: that of thirty million members."""
 
@@ -133,8 +136,9 @@ class Layer:
         await self.open()
         inner = self._inside(path)
         numbers = self._numbers(lambda paths: paths.may_hold(inner))
+        near = await self._together(numbers, NEAR_FOR_ONE)
         for number in numbers:
-            async with aclosing(self._read(number)) as batches:
+            async with aclosing(self._read(number, near)) as batches:
                 async for rows in batches:
                     for row in rows:
                         if row.path == path:
@@ -148,8 +152,9 @@ class Layer:
         inner = self._inside(directory)
         numbers = self._numbers(lambda paths: paths.may_list(inner))
         found = list[Row]()
+        near = await self._together(numbers, NEAR_FOR_ALL)
         for number in numbers:
-            async with aclosing(self._read(number)) as batches:
+            async with aclosing(self._read(number, near)) as batches:
                 async for rows in batches:
                     found += [
                         row
@@ -180,7 +185,15 @@ class Layer:
         if numbers is None or not self._flawed.isdisjoint(numbers):
             self.flaws.check()
 
-    async def _read(self, number: int) -> AsyncGenerator[list[Row], None]:
+    async def _together(self, numbers: Sequence[int], most: int) -> Near:
+        """Fetch chunks in one request, where they lie near each other."""
+        found = NOTHING
+        if self._rows is not None:
+            with suppress(VerificationError):  # it is told where each of them is read
+                found = await self._rows.together(numbers, most)
+        return found
+
+    async def _read(self, number: int, near: Near = NOTHING) -> AsyncGenerator[list[Row], None]:
         """Yield the rows of a chunk."""
         chunk, archive = self._chunks[number], self._rows
         if chunk is None or archive is None:
@@ -191,7 +204,7 @@ class Layer:
         before = flaws.total
         try:
             with flaws.passing():
-                data = await archive.read_frame(number)
+                data = await archive.read_frame(number, near)
                 await to_thread.run_sync(_verify, data, chunk, archive.name)
                 batches = read_rows(data, flaws, self._archives)
                 while (batch := await to_thread.run_sync(next, batches, None)) is not None:

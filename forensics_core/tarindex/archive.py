@@ -70,7 +70,7 @@ class ExpectedArchive(Protocol):
         ...
 
 
-class _Near(NamedTuple):
+class Near(NamedTuple):
     """Stored bytes of several frames, which came together."""
 
     place: int
@@ -87,7 +87,7 @@ class _Near(NamedTuple):
         return self.data[begin : begin + length] if whole else None
 
 
-_NOTHING = _Near(0, b"")
+NOTHING = Near(0, b"")
 
 
 class Archive:
@@ -123,7 +123,7 @@ class Archive:
                 async for block in blocks:
                     yield block
             return
-        near = _NOTHING
+        near = NOTHING
         while length:
             number = bisect_right(self._starts, start) - 1
             skip = start - self._starts[number]
@@ -139,10 +139,20 @@ class Archive:
         async with aclosing(self.read(start, length)) as blocks:
             return b"".join([block async for block in blocks])
 
-    async def read_frame(self, number: int) -> bytes:
-        """Return all that is in one frame, decompressed."""
+    async def read_frame(self, number: int, near: Near = NOTHING) -> bytes:
+        """Return all that is in one frame, decompressed; `near` is what `together` returned."""
         original = (self.frames or ())[number].original
-        return await self._frame_until(number, original, _NOTHING)
+        return await self._frame_until(number, original, near)
+
+    async def together(self, numbers: Sequence[int], most: int) -> Near:
+        """Fetch frames, of which `numbers` are in order, and what lies between them, in one
+        request; nothing where that is more than `most` bytes, or no more than one frame."""
+        if len(numbers) < 2:
+            return NOTHING
+        place, end = self._places[numbers[0]], self._places[numbers[-1] + 1]
+        if end - place > most or end > self._tail_start:
+            return NOTHING
+        return Near(place, await self._fetch(place, end - place))
 
     async def _plain(self, start: int, length: int) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._source.read_range(self.name, start, length)) as blocks:
@@ -152,7 +162,7 @@ class Archive:
         if length:
             raise _broken(self.name, "it is truncated")
 
-    async def _near(self, number: int, end: int) -> _Near:
+    async def _near(self, number: int, end: int) -> Near:
         """Fetch a frame and those behind it, up to a position, in one request: `TOGETHER` bytes at
         most, but for one frame."""
         frames, place = self.frames or (), self._places[number]
@@ -162,10 +172,10 @@ class Archive:
         within = min(end, self._starts[last + 1]) - self._starts[last]
         stored = self._places[last] - place + _likely(frames[last], within)
         if place + stored > self._tail_start:
-            return _NOTHING  # a small index is there already
-        return _Near(place, await self._fetch(place, stored))
+            return NOTHING  # a small index is there already
+        return Near(place, await self._fetch(place, stored))
 
-    async def _frame_until(self, number: int, end: int, near: _Near) -> bytes:
+    async def _frame_until(self, number: int, end: int, near: Near) -> bytes:
         """Return the first `end` bytes of a frame, of which no more is fetched than is likely to
         be needed, or else all.
         """
@@ -180,7 +190,7 @@ class Archive:
             raise _broken(self.name, "a frame holds less than its seek table says")
         return data
 
-    async def _stored(self, number: int, start: int, length: int, near: _Near) -> bytes:
+    async def _stored(self, number: int, start: int, length: int, near: Near) -> bytes:
         place = self._places[number] + start
         if (found := near.part(place, length)) is not None:
             return found
