@@ -1,13 +1,15 @@
 """Copies of the ends of other objects, in the last line of a lookup table.
 
 Who looks for a file needs the seek table of its archive, the index and what is mounted, and each is
-a request. A copy is no evidence of its own: what is read by it is verified like the object's own
-bytes, and where it does not fit, these are read.
+a request. A copy is no evidence of its own: that of a whole object has to have the SHA-256 that the
+manifest says, and what is found by a seek table is verified wherever that came from. Where a copy
+does not fit, the object is read.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 
@@ -44,7 +46,11 @@ def ends_in(
 
 
 def _fits(end: bytes, expected: ExpectedObject | None) -> bool:
-    return expected is not None and 0 < len(end) <= (expected.size or 0)
+    """Whether it can be an end; a copy of a whole object has to be that object."""
+    if expected is None or not 0 < len(end) <= (expected.size or 0):
+        return False
+    whole = len(end) == expected.size
+    return not whole or hashlib.sha256(end).hexdigest() == expected.sha256
 
 
 def _last_line(pieces: Iterator[bytes]) -> bytes:
