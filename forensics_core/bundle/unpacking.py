@@ -30,7 +30,6 @@ PIECE = 1024 * 1024
 """Bytes that decompression of a stream yields at once."""
 LARGEST = 8 * 1024 * 1024
 """Bytes of a frame that is decompressed by itself: ours hold a block of 4 MiB, or some rows."""
-USUAL = LARGEST // 2
 AHEAD = 2
 """Frames that may be under way beyond those that threads work on."""
 
@@ -92,8 +91,8 @@ class Unpacking(Original):
         super().__init__(most)
         self._splitter = FrameSplitter(LARGEST)
         self._threads = threads
-        self._packed = SimpleQueue[_Frame | None]()
-        self._in_order = SimpleQueue[_Frame | None]()
+        self._packed = SimpleQueue[FrameJob | None]()
+        self._in_order = SimpleQueue[FrameJob | None]()
         self._room = threading.Semaphore(threads + AHEAD)
         # Used again: fresh memory costs the kernel as much as hashing it does.
         self._free = SimpleQueue[bytearray]()
@@ -126,7 +125,7 @@ class Unpacking(Original):
         if self.flaw or self._stopped:
             return
         self._room.acquire()
-        job = _Frame(frame, self._free)
+        job = FrameJob(frame, self._free)
         self.size += frame.size
         if self.size > self.most:
             self._stop(job, self.too_long)
@@ -138,11 +137,11 @@ class Unpacking(Original):
             return
         if flaw := self._streamed(block):
             self._room.acquire()
-            job = _Frame(WholeFrame(b"", 0), self._free)
+            job = FrameJob(WholeFrame(b"", 0), self._free)
             self._stop(job, flaw)
             self._in_order.put(job)
 
-    def _stop(self, job: _Frame, flaw: str) -> None:
+    def _stop(self, job: FrameJob, flaw: str) -> None:
         """Let `job` say what is wrong, in its turn: what came before it may be wrong, too."""
         self._stopped = True
         job.give_up(flaw)
@@ -150,7 +149,7 @@ class Unpacking(Original):
     def hash(self, piece: Buffer) -> None:
         """Put a piece of the stream in its turn; waits for room."""
         self._room.acquire()
-        self._in_order.put(_Frame.of(piece, self._free))
+        self._in_order.put(FrameJob.of(piece, self._free))
 
     def _hash_all(self) -> None:
         """Hash what was decompressed, in its order, until the end."""
@@ -168,7 +167,7 @@ class Unpacking(Original):
             job.decompress()
 
 
-class _Frame:
+class FrameJob:
     """One frame under way."""
 
     def __init__(self, frame: WholeFrame, free: SimpleQueue[bytearray]) -> None:
@@ -181,7 +180,7 @@ class _Frame:
         self.done = threading.Event()
 
     @classmethod
-    def of(cls, piece: Buffer, free: SimpleQueue[bytearray]) -> _Frame:
+    def of(cls, piece: Buffer, free: SimpleQueue[bytearray]) -> FrameJob:
         """Return one that is decompressed already."""
         frame = cls(WholeFrame(b"", 0), free)
         frame.data = piece
@@ -206,7 +205,7 @@ class _Frame:
 
     def _fill(self) -> None:
         stored, size = self._frame
-        self._block = self._taken(size)
+        self._block = self._taken()
         room = memoryview(self._block)
         reader = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME).stream_reader(stored)
         # With room for one byte more it reads on to the frame's end, where the checksum is.
@@ -215,12 +214,11 @@ class _Frame:
         if have != size:
             raise zstandard.ZstdError("a frame holds another size than it says")
 
-    def _taken(self, size: int) -> bytearray:
+    def _taken(self) -> bytearray:
         with suppress(Empty):
-            block = self._free.get_nowait()
-            if len(block) > size:
-                return block
-        return bytearray(max(size, USUAL) + 1)
+            return self._free.get_nowait()
+        # Of what is not used of it the kernel makes no memory.
+        return bytearray(LARGEST + 1)
 
     def release(self) -> None:
         """Give the memory back."""

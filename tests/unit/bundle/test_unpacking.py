@@ -6,6 +6,7 @@ import hashlib
 import random
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
+from queue import SimpleQueue
 
 import pytest
 import zstandard
@@ -13,8 +14,9 @@ import zstandard
 from forensics_core.bundle.byte_check import BESIDE
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.object_checks import compare, discard
-from forensics_core.bundle.unpacking import LARGEST, Original
+from forensics_core.bundle.unpacking import LARGEST, FrameJob, Original
 from forensics_core.pipeline import seektable
+from forensics_core.pipeline.frames import WholeFrame
 from forensics_core.pipeline.seektable import Frame
 
 NOISE = random.Random(11).randbytes(1024 * 1024)  # noqa: S311 - the same every time
@@ -151,3 +153,17 @@ async def test_a_last_frame_that_is_cut_counts_as_far_as_it_goes(missing: int) -
 async def test_more_than_was_promised_is_not_decompressed(last: bytes) -> None:
     found = await verdict(whole(*FRAMES, last, flipped(FRAMES[0], 9_000)))
     assert found.startswith(f"it decompresses to more than the {len(PLAIN)} bytes promised")
+
+
+def test_a_frame_that_is_cut_holds_another_size() -> None:
+    job = FrameJob(WholeFrame(FRAMES[0][:900_000], len(CONTENTS[0])), SimpleQueue())
+    job.decompress()
+    assert job.flaw == "cannot be decompressed: a frame holds another size than it says"
+
+
+def test_nothing_is_decompressed_behind_what_cannot_be() -> None:
+    original = Original(10**6)
+    original.put(b"no frame, but something else")
+    flaw = original.flaw
+    original.put(FRAMES[-1])
+    assert original.flaw == flaw and not original.size
