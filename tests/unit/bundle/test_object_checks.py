@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.byte_check import PIECE, THREAD_FROM
+from forensics_core.bundle.byte_check import BESIDE
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.object_checks import (
     MAX_READ,
@@ -24,6 +24,7 @@ from forensics_core.bundle.object_checks import (
     compare,
     discard,
 )
+from forensics_core.bundle.unpacking import PIECE
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import (
     AccessDenied,
@@ -227,7 +228,7 @@ async def test_a_store_that_is_away_says_nothing_about_the_evidence() -> None:
         await in_versions(Summing(fails=DestinationUnreachable("away")))
 
 
-LARGE = b"".join(bytes([number]) * PIECE for number in range(THREAD_FROM // PIECE + 2))
+LARGE = b"".join(bytes([number]) * PIECE for number in range(BESIDE // PIECE + 2))
 STORED = zstandard.ZstdCompressor().compress(LARGE)
 PROMISED = ExpectedObject(
     "rootfs.tar.zst",
