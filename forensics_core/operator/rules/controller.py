@@ -246,10 +246,12 @@ class RuleController:
                 self._apply(vanished(before, self._rules.active, self._memory))
             return
         after = facts_of(event.object)
+        known = before if before is not None and before.uid == after.uid else None
+        if known is not None:
+            after = known.and_now(after)
         if after == before:
             return
         self._pods[key] = after
-        known = before if before is not None and before.uid == after.uid else None
         self._apply(triggers(known, after, self._rules.active, self._memory, time.time()))
         # Only now is it known whether a capture is to be waited for.
         self._holds.look([after])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from forensics_core.api.capturerule import AlertPriority, TriggerEvent
@@ -93,6 +93,13 @@ class PodFacts:
     def ran(self) -> bool:
         """Whether there is a container to capture, running or not."""
         return any(container.container_id for container in self.containers)
+
+    def and_now(self, now: PodFacts) -> PodFacts:
+        """Return what is known of the same pod now.
+
+        A kubelet that evicts a pod may take back what it has told of its containers: they ran.
+        """
+        return replace(now, containers=self.containers) if self.ran and not now.ran else now
 
     def container(self, container_id: str) -> ContainerFacts | None:
         """Return the container of an id, which may be cut short as Falco does."""

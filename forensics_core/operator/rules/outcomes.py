@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from forensics_core.api.capturerule import CaptureRule, TriggerEvent
 from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
-from forensics_core.operator.rules.memory import Captured, rule_id
+from forensics_core.operator.rules.memory import Captured, Extent, extent_of, rule_id
 
 
 class HeldReason(StrEnum):
@@ -32,9 +32,18 @@ class ActiveRule:
     since: float
     """Since when it is as it is, in seconds since 1970."""
     events: frozenset[TriggerEvent] = field(init=False)
+    extent: Extent = field(init=False)
+    """How much its captures do."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "events", frozenset(self.rule.spec.events))
+        spec = self.rule.spec
+        object.__setattr__(self, "events", frozenset(spec.events))
+        object.__setattr__(self, "extent", extent_of(spec.checkpoint("pod", "any", reason="")))
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorts the rules that do most to the front: of two for one pod the first one captures."""
+        return *self.extent.rank, self.id
 
     @property
     def name(self) -> str:
@@ -72,6 +81,7 @@ class Trigger:
             key=self.key,
             dry=dry,
             namespace=self.pod.namespace,
+            extent=self.rule.extent,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from forensics_core.api.capturerule import AlertFilter, TriggerEvent
 from forensics_core.api.names import child_name
@@ -32,7 +33,8 @@ def triggers(
     """Return what is to be done about a pod that was as `before` and is as `after`.
 
     `before` is None at the first look: then only what happened since a rule is as it is counts, and
-    within the last hour. Of two rules for one pod the first of `rules` captures.
+    within the last hour. Of two rules for one pod the first of `rules` captures, if that does all
+    that the other one would do.
     """
     return judge(after, news(before, after), rules, memory, now, first_look=before is None)
 
@@ -65,20 +67,33 @@ def judge(
 ) -> list[Trigger | HeldBack]:
     """Return what each rule does about what happened to a pod."""
     found: list[Trigger | HeldBack] = []
-    taken: Trigger | None = None
+    taken: list[Trigger] = []
     for rule in rules if happened else ():
         wanted = [one for one in happened if _wants(rule, one, alert, now, first_look)]
         if not wanted or not rule.rule.spec.matches(pod.namespace, pod.labels):
             continue
-        trigger = _trigger(rule, pod, wanted, alert)
-        dry = rule.rule.spec.dry_run
-        if memory.knows(trigger.name, rule.id, dry=dry):
-            # The very same, as it is found again after a restart: nothing new, nothing to tell.
+        wanted = _not_captured(rule, pod, wanted, memory)
+        if not wanted:
             continue
-        held = _held(trigger, None if dry else taken, memory, now)
-        found.append(held or trigger)
-        taken = taken or (None if held or dry else trigger)
+        trigger = _trigger(rule, pod, wanted, alert)
+        if rule.rule.spec.dry_run:
+            found.append(_held(trigger, (), memory, now) or trigger)
+        elif held := _held(trigger, taken, memory, now):
+            found.append(held)
+        else:
+            taken.append(_beside(taken, trigger))
+            found.append(taken[-1])
     return found
+
+
+def _beside(taken: Sequence[Trigger], trigger: Trigger) -> Trigger:
+    """Return a trigger under a name that the captures of the same thing do not have.
+
+    There are several where none does all that another one does.
+    """
+    if not taken:
+        return trigger
+    return replace(trigger, name=capture_name(trigger.pod, trigger.happening, trigger.rule.id))
 
 
 def of_alert(
@@ -132,6 +147,24 @@ def _wants(
     return not first_look or happening.at is None or happening.at >= oldest
 
 
+def _not_captured(
+    rule: ActiveRule, pod: PodFacts, wanted: Sequence[Happening], memory: Memory
+) -> list[Happening]:
+    """Return those of which no capture tells: after a restart the same is found again.
+
+    A capture tells of all that had happened by then, though it is named after one thing alone.
+    """
+    dry = rule.rule.spec.dry_run
+    captures = {one: memory.of_name(capture_name(pod, one), rule.id, dry=dry) for one in wanted}
+    until = max((capture.at for capture in captures.values() if capture is not None), default=None)
+    return [
+        one
+        for one, capture in captures.items()
+        if capture is None
+        and (until is None or one.event is TriggerEvent.ANNOTATED or (one.at or until) > until)
+    ]
+
+
 def _trigger(
     rule: ActiveRule, pod: PodFacts, wanted: Sequence[Happening], alert: Alert | None
 ) -> Trigger:
@@ -149,9 +182,12 @@ def _trigger(
     )
 
 
-def capture_name(pod: PodFacts, happening: Happening) -> str:
-    """Return the name of the PodCheckpoint for a happening: whoever comes second finds it made."""
-    digest = _digest(pod.uid, *happening.identity)
+def capture_name(pod: PodFacts, happening: Happening, rule: str = "") -> str:
+    """Return the name of the PodCheckpoint for a happening: whoever comes second finds it made.
+
+    With a `rule`, its own one beside that of another rule.
+    """
+    digest = _digest(pod.uid, *happening.identity, *([rule] if rule else []))
     return child_name(pod.name, digest, 1)
 
 
@@ -161,12 +197,15 @@ def dedupe_key(pod: PodFacts, happening: Happening) -> str:
     return _digest(pod.namespace, pod.workload, *same)[:16]
 
 
-def _held(trigger: Trigger, taken: Trigger | None, memory: Memory, now: float) -> HeldBack | None:
+def _held(
+    trigger: Trigger, taken: Sequence[Trigger], memory: Memory, now: float
+) -> HeldBack | None:
     rule, pod = trigger.rule, trigger.pod
     spec, dry = rule.rule.spec, rule.rule.spec.dry_run
-    other = memory.by_another(rule.id, pod.uid, now, dry=dry)
-    if taken is not None:
-        other = taken.as_captured(now)
+    other = memory.by_another(rule.id, pod.uid, now, dry=dry, extent=rule.extent)
+    for one in taken:
+        if one.rule.extent.covers(rule.extent):
+            other = one.as_captured(now)
     if other is not None:
         return _back(trigger, HeldReason.OTHER_RULE, f"the rule {other.rule} captures this pod")
     if memory.count_of_pod(rule.id, pod.uid, dry=dry) >= spec.limits.per_pod:

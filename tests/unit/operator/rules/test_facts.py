@@ -153,3 +153,12 @@ def test_a_pod_without_a_status_has_run_nothing() -> None:
     assert not facts_of({"metadata": {"name": "a", "namespace": "b"}}).ran
     assert pod().ran
     assert pod().key == ("shop", "web-0")
+
+
+def test_a_kubelet_that_takes_back_what_it_told_of_containers_does_not_unmake_them() -> None:
+    ran, bare = pod(), pod("web-0", container(containerID=""), reason="Evicted")
+    assert ran.and_now(bare).containers == ran.containers
+    assert ran.and_now(bare).disruption == bare.disruption
+    again = pod("web-0", container(restartCount=1))
+    assert ran.and_now(again) is again
+    assert bare.and_now(bare) is bare

@@ -23,6 +23,7 @@ from forensics_core.operator.rules.triggers import (
 )
 from tests.unit.operator.rules.pods import (
     NOW,
+    at,
     container,
     looping,
     pod,
@@ -135,6 +136,24 @@ def test_at_the_first_look_what_was_before_the_rule_or_an_hour_ago_is_history(
     assert bool(decided(None, old, rule(since=since))) is news_to_it
 
 
+def test_what_happened_after_a_capture_is_found_at_the_first_look_beside_what_it_was_for() -> None:
+    active = rule("dying", "Annotated", "OOMKilled", "CrashLoop", "Deleted", limits={"perPod": 9})
+    memory, crash = Memory(), looping(when=-100) | {"lastState": terminated("OOMKilled", 137, -100)}
+    (first,) = decided(None, pod("web-0", crash, metadata=WISH), active, memory=memory)
+    assert isinstance(first, Trigger)
+    assert first.happening.event == "Annotated"
+    memory.note(first.as_captured(NOW - 90))
+    again = pod("web-0", crash, metadata=WISH)
+    assert at_first_look(again, [active], memory, NOW) == []
+    deleted = {"deletionTimestamp": at(10), "deletionGracePeriodSeconds": 30}
+    dying = pod("web-0", crash, metadata=WISH | deleted)
+    (second,) = at_first_look(dying, [active], memory, NOW)
+    assert isinstance(second, Trigger)
+    assert second.happening.event == "Deleted"
+    evicted = pod("web-0", crash, metadata=WISH, reason="Evicted")
+    assert at_first_look(evicted, [rule("b", "Evicted", "Annotated")], memory, NOW) == []
+
+
 def test_what_is_seen_to_happen_is_news_whatever_the_nodes_clock_says() -> None:
     assert captured_by(*decided(pod(), pod("web-0", looping(when=-90000)), rule())) == ["dying"]
 
@@ -147,6 +166,40 @@ def test_of_two_rules_the_first_captures_and_the_other_says_so() -> None:
     found = decided(pod(), pod("web-0", looping()), rule("a"), rule("b"))
     assert captured_by(*found) == ["a"]
     assert reasons(*found) == [HeldReason.OTHER_RULE]
+
+
+def test_of_two_rules_the_one_that_does_more_captures_whatever_their_names() -> None:
+    cut_off = rule("b", template={"isolate": True})
+    found = decided(pod(), pod("web-0", looping()), *in_order(rule("a"), cut_off))
+    assert captured_by(*found) == ["b"]
+    assert reasons(*found) == [HeldReason.OTHER_RULE]
+
+
+def test_a_rule_that_captures_less_does_not_stand_for_one_that_captures_more() -> None:
+    less = rule("a", template={"artifacts": ["context"], "isolate": True})
+    found = decided(pod(), pod("web-0", looping()), *in_order(less, rule("b")))
+    assert captured_by(*found) == ["a", "b"]
+    first, second = found
+    assert isinstance(first, Trigger)
+    assert isinstance(second, Trigger)
+    assert first.name != second.name
+
+
+@pytest.mark.parametrize("template", [{"isolate": True}, {"afterCapture": "Delete"}])
+def test_a_capture_under_way_does_not_stand_for_one_that_contains_the_pod(
+    template: dict[str, Any],
+) -> None:
+    memory = Memory()
+    (first,) = decided(pod(), pod("web-0", looping()), rule("a"), memory=memory)
+    assert isinstance(first, Trigger)
+    memory.note(first.as_captured(NOW))
+    contains = rule("b", "Alert", template=template)
+    assert captured_by(*of_alert(FALCO, pod(), [contains], memory, NOW)) == ["b"]
+
+
+def in_order(*given: ActiveRule) -> list[ActiveRule]:
+    """Return rules as the rulebook has them."""
+    return sorted(given, key=lambda one: one.rank)
 
 
 def test_a_capture_by_another_rule_stands_for_a_while() -> None:
@@ -225,6 +278,30 @@ def test_the_same_of_another_image_is_another_thing() -> None:
     found = []
     for crash in crashes:
         (one,) = decided(None, crash, rule(), memory=memory)
+        found.append(one)
+        if isinstance(one, Trigger):
+            memory.note(one.as_captured(NOW))
+    assert captured_by(*found) == ["dying", "dying"]
+    assert reasons(found[2]) == [HeldReason.DUPLICATE]
+
+
+@pytest.mark.parametrize(
+    ("event", "happened"),
+    [
+        ("Deleted", {"metadata": {"deletionTimestamp": at(0)}}),
+        ("Evicted", {"reason": "Evicted"}),
+        ("Failed", {"phase": "Failed"}),
+    ],
+)
+def test_the_same_end_of_another_image_is_another_thing(
+    event: str, happened: dict[str, Any]
+) -> None:
+    memory, active, found = Memory(), rule("dying", event), []
+    owner = {"ownerReferences": [{"kind": "Job", "name": "j", "controller": True}]}
+    for name, image in (("a", "app:1"), ("b", "app:2"), ("c", "app:1")):
+        more = {**happened, "metadata": owner | happened.get("metadata", {})}
+        after = pod(name, container() | {"image": image}, **more)
+        (one,) = decided(pod(name), after, active, memory=memory)
         found.append(one)
         if isinstance(one, Trigger):
             memory.note(one.as_captured(NOW))
