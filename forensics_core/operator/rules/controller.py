@@ -7,7 +7,6 @@ watched; where the rights to do so are missing, every rule's status says which o
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -103,12 +102,12 @@ class RuleController:
         """Act on an alert; return whether its pod is known."""
         pod = self._pods.get((alert.namespace, alert.pod))
         if pod is not None:
-            self._apply(of_alert(alert, pod, self._rules.active, self._memory, time.time()))
+            self._apply(of_alert(alert, pod, self._rules.active, self._memory, self._cluster.now()))
         return pod is not None
 
     def alert_without_pod(self, alert: Alert) -> None:
         """Tell the rules that an alert would have concerned."""
-        self._apply(of_alert(alert, None, self._rules.active, self._memory, time.time()))
+        self._apply(of_alert(alert, None, self._rules.active, self._memory, self._cluster.now()))
 
     # The rules
 
@@ -199,7 +198,7 @@ class RuleController:
 
     def _look_at_all(self, rules: Sequence[ActiveRule]) -> None:
         """Look at the pods that were there before a rule was, or was as it is."""
-        now = time.time()
+        now = self._cluster.now()
         for pod in self._pods.values():
             self._apply(at_first_look(pod, rules, self._memory, now))
 
@@ -252,7 +251,7 @@ class RuleController:
         if after == before:
             return
         self._pods[key] = after
-        self._apply(triggers(known, after, self._rules.active, self._memory, time.time()))
+        self._apply(triggers(known, after, self._rules.active, self._memory, self._cluster.now()))
         # Only now is it known whether a capture is to be waited for.
         self._holds.look([after])
         self._stop_without_rules()
@@ -264,7 +263,7 @@ class RuleController:
             if isinstance(one, HeldBack):
                 self._hold_back(one)
                 continue
-            self._memory.note(one.as_captured(time.time()))
+            self._memory.note(one.as_captured(self._cluster.now()))
             if one.rule.rule.spec.dry_run:
                 self._made(one)
             else:
