@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +32,13 @@ TEXT, VALUE, FIELDS, TAGS = 2048, 512, 48, 32
 """Characters of a text and of a field's value, and how many fields and tags are kept."""
 NOTHING = frozenset({"", "<NA>"})
 """What Falco writes for a field that the event does not have."""
+_CONTAINER = re.compile(r"[0-9a-f]{12,64}")
+"""The ID of a container. Falco says `host` where there is none."""
+_POD_FIELDS = (
+    ("k8s.ns.name", "k8s.pod.name", "k8s.pod.uid"),
+    ("k8smeta.ns.name", "k8smeta.pod.name", "k8smeta.pod.uid"),
+)
+"""Falco's own fields, and those of its plugin k8smeta."""
 _WORDS = {str(priority).lower(): priority for priority in AlertPriority} | {
     # Falcosidekick's older releases abbreviate it, as syslog does.
     "info": AlertPriority.INFORMATIONAL
@@ -50,8 +58,8 @@ class Received:
 
     @property
     def of_a_pod(self) -> bool:
-        """Whether it names one; those of the host do not."""
-        return bool(self.alert.namespace and self.alert.pod)
+        """Whether it names one, or at least a container; those of the host do not."""
+        return bool(self.alert.pod or _CONTAINER.fullmatch(self.alert.container_id))
 
 
 def read_alert(body: bytes) -> Received:
@@ -67,13 +75,14 @@ def read_alert(body: bytes) -> Received:
         raise _unreadable(f"it has no priority of Falco's: {str(said.get('priority'))[:40]!r}")
     given = said.get("output_fields")
     fields: Mapping[str, Any] = given if isinstance(given, dict) else {}
-    tags = said.get("tags")
+    tags, (namespace, pod, uid) = said.get("tags"), _pod(fields)
     alert = Alert(
         rule=_text(said["rule"], 256),
         priority=priority,
         # As they are: they are compared with what the cluster has, never shown before that.
-        namespace=_field(fields, "k8s.ns.name"),
-        pod=_field(fields, "k8s.pod.name"),
+        namespace=namespace,
+        pod=pod,
+        pod_uid=uid,
         tags=tuple(_text(tag, 128) for tag in (tags if isinstance(tags, list) else [])[:TAGS]),
         container_id=_field(fields, "container.id"),
         container=_field(fields, "container.name"),
@@ -134,6 +143,15 @@ def _text(value: object, limit: int) -> str:
 def _field(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     return "" if not isinstance(value, str) or value in NOTHING else value[:256]
+
+
+def _pod(fields: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return namespace, name and UID of the pod; all empty if it is not named whole."""
+    for names in _POD_FIELDS:
+        namespace, pod, uid = (_field(fields, name) for name in names)
+        if namespace and pod:
+            return namespace, pod, uid
+    return "", "", ""
 
 
 def _time(text: object) -> datetime | None:

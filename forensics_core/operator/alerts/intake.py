@@ -17,6 +17,7 @@ import anyio
 
 from forensics_core.operator.alerts.falco import Received
 from forensics_core.operator.rules.facts import Alert
+from forensics_core.operator.rules.outcomes import HeldReason
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ SAME = 1.0
 """Seconds for which alerts of one rule, pod and container are one."""
 UNKNOWN = 1.0
 """Seconds until a pod that is not known is looked for again: it may have begun a moment ago."""
+
+_WRONG_TIME = f"its time is over {STALE:.0f} s from now: see to the clock of its node"
 
 
 class AlertOutcome(StrEnum):
@@ -57,11 +60,11 @@ class AlertRules(Protocol):
         """Whether it is known which pods there are."""
         ...
 
-    def alert(self, alert: Alert) -> bool:
-        """Act on an alert; return whether its pod is known."""
+    def alert(self, alert: Alert, *, last: bool = False) -> bool:
+        """Act on an alert; return whether its pod is known, the `last` time also if not well."""
         ...
 
-    def alert_without_pod(self, alert: Alert) -> None:
+    def alert_held(self, alert: Alert, reason: HeldReason, message: str) -> None:
         """Tell the rules that an alert would have concerned."""
         ...
 
@@ -84,19 +87,22 @@ class Intake:
 
     def offer(self, received: Received) -> AlertOutcome:
         """Take an alert, or say why not; never waits."""
-        now = self._now()
-        if not self._within_rate(now):
-            return AlertOutcome.TOO_MANY
+        now, alert = self._now(), received.alert
         if not received.of_a_pod:
             return AlertOutcome.NO_POD
-        if received.at is not None and abs(now - received.at.timestamp()) > STALE:
-            return AlertOutcome.STALE
-        alert = received.alert
         if alert.digest in self._seen:
             return AlertOutcome.REPLAY
-        if self._is_recent(alert, now):
+        stale = received.at is not None and abs(now - received.at.timestamp()) > STALE
+        if not stale and self._is_recent(alert, now):
             self._remember(alert)
             return AlertOutcome.COALESCED
+        # What is the same costs next to nothing: a flood of one pod shuts out no other one.
+        if not self._within_rate(now):
+            return AlertOutcome.TOO_MANY
+        if stale:
+            self._remember(alert)
+            self.rules.alert_held(alert, HeldReason.STALE, _WRONG_TIME)
+            return AlertOutcome.STALE
         if len(self._waiting) + len(self._unknown) >= WAITING:
             # Not remembered: the sender may offer it again.
             return AlertOutcome.TOO_MANY
@@ -127,8 +133,8 @@ class Intake:
         now = self._now()
         while self._unknown and self._unknown[0][0] <= now:
             _, alert = self._unknown.popleft()
-            if not self.rules.alert(alert):
-                self.rules.alert_without_pod(alert)
+            if not self.rules.alert(alert, last=True):
+                self.rules.alert_held(alert, HeldReason.NOT_FOUND, _missing(alert))
 
     def _within_rate(self, now: float) -> bool:
         second, count = self._second
@@ -145,6 +151,10 @@ class Intake:
         self._seen[alert.digest] = None
         if len(self._seen) > SEEN:
             self._seen.popitem(last=False)
+
+
+def _missing(alert: Alert) -> str:
+    return "there is no such pod, or no more" if alert.pod else "no pod has such a container"
 
 
 def _same(alert: Alert) -> tuple[str, ...]:

@@ -22,13 +22,15 @@ from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
 from forensics_core.operator.rules.captures import CaptureRequests
-from forensics_core.operator.rules.facts import Alert, PodFacts, facts_of, slim_known
+from forensics_core.operator.rules.facts import Alert, facts_of, slim_known
 from forensics_core.operator.rules.hold import wants_hold
 from forensics_core.operator.rules.holding import PodHolds
 from forensics_core.operator.rules.memory import Memory, rule_id
-from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
+from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
+from forensics_core.operator.rules.pods import KnownPods
 from forensics_core.operator.rules.rulebook import Rulebook
 from forensics_core.operator.rules.triggers import (
+    alert_held,
     at_first_look,
     of_alert,
     refused,
@@ -61,7 +63,7 @@ class RuleController:
         self._metrics = metrics
         self._memory = memory
         self._rules = Rulebook(settings)
-        self._pods: dict[tuple[str, str], PodFacts] = {}
+        self._pods = KnownPods()
         self._watching: anyio.CancelScope | None = None
         self._pods_synced = False
         self._pods_asked = anyio.Event()
@@ -98,16 +100,21 @@ class RuleController:
         finally:
             self._captures.close()
 
-    def alert(self, alert: Alert) -> bool:
-        """Act on an alert; return whether its pod is known."""
-        pod = self._pods.get((alert.namespace, alert.pod))
-        if pod is not None:
-            self._apply(of_alert(alert, pod, self._rules.active, self._memory, self._cluster.now()))
-        return pod is not None
+    def alert(self, alert: Alert, *, last: bool = False) -> bool:
+        """Act on an alert; return whether its pod is known, and where it matters its container."""
+        pod = self._pods.of_alert(alert)
+        if pod is None:
+            return False
+        found = of_alert(alert, pod, self._rules.active, self._memory, self._cluster.now())
+        if not last and any(isinstance(one, Trigger) and one.spares for one in found):
+            # The container may have begun a moment ago.
+            return False
+        self._apply(found)
+        return True
 
-    def alert_without_pod(self, alert: Alert) -> None:
-        """Tell the rules that an alert would have concerned."""
-        self._apply(of_alert(alert, None, self._rules.active, self._memory, self._cluster.now()))
+    def alert_held(self, alert: Alert, reason: HeldReason, message: str) -> None:
+        """Tell the rules that an alert would have concerned why they do not act on it."""
+        self._apply(alert_held(alert, self._rules.active, reason, message))
 
     # The rules
 

@@ -52,6 +52,8 @@ class ContainerFacts:
     restarts: int
     backing_off: bool
     ended: ContainerEnd | None
+    previous_id: str = ""
+    """The ID that it had before it was restarted; empty if it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,12 @@ class PodFacts:
         """Return the container of an id, which may be cut short as Falco does."""
         if not container_id:
             return None
-        found = [one for one in self.containers if one.container_id.startswith(container_id)]
-        return found[0] if found else None
+        for one in self.containers:
+            if one.container_id.startswith(container_id) or one.previous_id.startswith(
+                container_id
+            ):
+                return one
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,10 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What an alert says of a pod, cut and made fit to be shown."""
+    """What an alert says of a pod, cut and made fit to be shown.
+
+    One without a namespace and a pod is of the pod that has the container.
+    """
 
     rule: str
     priority: AlertPriority
@@ -141,6 +150,8 @@ class Alert:
     tags: tuple[str, ...] = ()
     container_id: str = ""
     container: str = ""
+    pod_uid: str = ""
+    """As the runtime has it; empty if nobody says."""
     document: str = ""
     """All that is kept of it, as JSON."""
     digest: str = ""
@@ -217,11 +228,18 @@ def _containers(status: Object) -> Iterator[ContainerFacts]:
             yield ContainerFacts(
                 name=sys.intern(str(one.get("name", ""))[:NAME_LIMIT]),
                 image=sys.intern(str(one.get("image", ""))[:IMAGE_LIMIT]),
-                container_id=str(one.get("containerID") or "").rpartition("//")[2][:NAME_LIMIT],
+                container_id=_id(one),
                 restarts=_whole(one.get("restartCount")),
                 backing_off=(state.get("waiting") or {}).get("reason") == BACKING_OFF,
                 ended=_end(state.get("terminated") or last.get("terminated")),
+                previous_id=_id(last.get("terminated")),
             )
+
+
+def _id(said: Any) -> str:
+    """Return the container's ID in a status, or in how it ended, without its scheme."""
+    text = said.get("containerID") if isinstance(said, dict) else None
+    return str(text or "").rpartition("//")[2][:NAME_LIMIT]
 
 
 def _end(terminated: Any) -> ContainerEnd | None:

@@ -23,6 +23,7 @@ from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES, PODS
 from forensics_core.operator.rules.facts import PodFacts
 from forensics_core.operator.rules.hold import Free, Hold, holds, over_at
+from forensics_core.operator.rules.pods import Key
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ AGAIN = 1.0
 """Seconds after which what the API server did not do is asked for again."""
 NEEDED = (AccessRequest("patch", PODS), AccessRequest("hold", CAPTURE_RULES))
 """The second is a right to nothing: the overlay grants it, so with it the releaser is there."""
-
-Key = tuple[str, str]
-"""A pod's namespace and name."""
 
 
 class PodHolds:

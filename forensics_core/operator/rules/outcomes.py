@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from forensics_core.api.capturerule import CaptureRule, TriggerEvent
@@ -21,6 +21,7 @@ class HeldReason(StrEnum):
     POD_GONE = "PodGone"
     NOT_FOUND = "NotFound"
     NEVER_RAN = "NeverRan"
+    STALE = "Stale"
     REFUSED = "Refused"
 
 
@@ -69,6 +70,19 @@ class Trigger:
     reason: str
     """What goes into the manifest."""
     alert: Alert | None = None
+    proven: bool = True
+    """Whether the alert names a container of the pod, as whoever has seen one does."""
+
+    @property
+    def extent(self) -> Extent:
+        """How much the capture does."""
+        whole = self.rule.extent
+        return whole if self.proven else replace(whole, isolates=False, deletes=False)
+
+    @property
+    def spares(self) -> bool:
+        """Whether the pod is neither isolated nor deleted, though the rule says so."""
+        return self.extent != self.rule.extent
 
     def as_captured(self, now: float) -> Captured:
         """Return what is remembered of it."""
@@ -81,7 +95,7 @@ class Trigger:
             key=self.key,
             dry=dry,
             namespace=self.pod.namespace,
-            extent=self.rule.extent,
+            extent=self.extent,
         )
 
 

@@ -16,6 +16,7 @@ from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
 from forensics_core.operator.rules.happenings import ORDER, happenings, news
 from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
+from forensics_core.operator.rules.pods import SHORT
 
 STALE = 3600.0
 """Seconds after which what is found at the first look at a pod is history. What is seen to happen
@@ -97,11 +98,9 @@ def _beside(taken: Sequence[Trigger], trigger: Trigger) -> Trigger:
 
 
 def of_alert(
-    alert: Alert, pod: PodFacts | None, rules: Sequence[ActiveRule], memory: Memory, now: float
+    alert: Alert, pod: PodFacts, rules: Sequence[ActiveRule], memory: Memory, now: float
 ) -> list[Trigger | HeldBack]:
-    """Return what each rule does about an alert of a pod; None if there is no such pod."""
-    if pod is None:
-        return _without_pod(alert, rules, HeldReason.NOT_FOUND, "there is no such pod, or no more")
+    """Return what each rule does about an alert of a pod."""
     container = pod.container(alert.container_id)
     happening = Happening(
         TriggerEvent.ALERT,
@@ -113,7 +112,7 @@ def of_alert(
         alert.rule,
     )
     if not pod.ran:
-        return _without_pod(alert, rules, HeldReason.NEVER_RAN, "none of its containers ever ran")
+        return alert_held(alert, rules, HeldReason.NEVER_RAN, "none of its containers ever ran")
     return judge(pod, [happening], rules, memory, now, alert=alert)
 
 
@@ -171,7 +170,7 @@ def _trigger(
     ordered = sorted(wanted, key=lambda one: ORDER.index(one.event))
     first = ordered[0]
     said = "; ".join(f"{one.event}: {one.note}" for one in ordered[:4])
-    return Trigger(
+    trigger = Trigger(
         rule=rule,
         pod=pod,
         happening=first,
@@ -179,7 +178,18 @@ def _trigger(
         key=dedupe_key(pod, first),
         reason=f"{said} (rule {rule.name})",
         alert=alert,
+        proven=alert is None or _names_a_container(alert, pod),
     )
+    if not trigger.spares:
+        return trigger
+    # Who has but the token of alerts can have no pod cut off or deleted by it.
+    why = "the pod is left as it is: the alert names none of its containers"
+    return replace(trigger, reason=f"{said}; {why} (rule {rule.name})")
+
+
+def _names_a_container(alert: Alert, pod: PodFacts) -> bool:
+    named = len(alert.container_id) >= SHORT
+    return named and pod.container(alert.container_id) is not None
 
 
 def capture_name(pod: PodFacts, happening: Happening, rule: str = "") -> str:
@@ -202,9 +212,9 @@ def _held(
 ) -> HeldBack | None:
     rule, pod = trigger.rule, trigger.pod
     spec, dry = rule.rule.spec, rule.rule.spec.dry_run
-    other = memory.by_another(rule.id, pod.uid, now, dry=dry, extent=rule.extent)
+    other = memory.by_another(rule.id, pod.uid, now, dry=dry, extent=trigger.extent)
     for one in taken:
-        if one.rule.extent.covers(rule.extent):
+        if one.extent.covers(trigger.extent):
             other = one.as_captured(now)
     if other is not None:
         return _back(trigger, HeldReason.OTHER_RULE, f"the rule {other.rule} captures this pod")
@@ -242,10 +252,10 @@ def refused(trigger: Trigger, message: str) -> HeldBack:
     return _back(trigger, HeldReason.REFUSED, message)
 
 
-def _without_pod(
+def alert_held(
     alert: Alert, rules: Sequence[ActiveRule], reason: HeldReason, message: str
 ) -> list[Trigger | HeldBack]:
-    """Tell the rules that an alert would concern; which labels the pod had nobody knows."""
+    """Tell the rules that an alert would concern; which labels the pod has is not asked."""
     return [
         HeldBack(rule, TriggerEvent.ALERT, alert.namespace, alert.pod, reason, message)
         for rule in rules

@@ -58,8 +58,21 @@ def test_priorities_in_any_case(said: str, priority: str) -> None:
         {"k8s.ns.name": 7},
     ],
 )
-def test_an_alert_of_the_host_names_no_pod(fields: dict[str, Any]) -> None:
-    assert not read_alert(body(falco(fields=fields))).of_a_pod
+def test_an_alert_that_knows_nothing_but_a_container_is_of_its_pod(fields: dict[str, Any]) -> None:
+    received = read_alert(body(falco(fields=fields)))
+    assert received.of_a_pod
+    assert (received.alert.namespace, received.alert.pod) == ("", "")
+    for no_id in ("host", "", None, "<NA>", "4f2a6d5c1b0", "../../etc/passwd"):
+        host = falco(fields=fields | {"container.id": no_id})
+        assert not read_alert(body(host)).of_a_pod
+
+
+def test_the_fields_of_the_plugin_k8smeta_name_a_pod_too() -> None:
+    meta = {"k8smeta.ns.name": "shop", "k8smeta.pod.name": "db-0", "k8smeta.pod.uid": "u-1"}
+    alert = read_alert(body(falco(fields=meta | {"k8s.pod.name": "<NA>"}))).alert
+    assert (alert.namespace, alert.pod, alert.pod_uid) == ("shop", "db-0", "u-1")
+    own = read_alert(body(falco(fields=meta | {"k8s.pod.uid": "u-2"}))).alert
+    assert (own.namespace, own.pod, own.pod_uid) == ("default", "web-0", "u-2")
 
 
 @pytest.mark.parametrize("time", ["", None, "yesterday", 7])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from forensics_core.operator.rules.happenings import happenings, news
 from forensics_core.operator.rules.memory import Captured, Memory
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.triggers import (
+    alert_held,
     at_first_look,
     fits,
     of_alert,
@@ -34,7 +36,9 @@ from tests.unit.operator.rules.pods import (
 )
 
 WISH = {"annotations": {"forensics.orkaproj.io/capture": "odd traffic"}}
-FALCO = Alert("Terminal shell", AlertPriority.NOTICE, "shop", "web-0", ("shell",), "app4f", "app")
+FALCO = Alert(
+    "Terminal shell", AlertPriority.NOTICE, "shop", "web-0", ("shell",), "app4f2a6d5c1", "app"
+)
 
 
 def decided(
@@ -353,9 +357,28 @@ def test_an_alert_is_of_the_container_with_its_id() -> None:
     assert trigger.reason == "Alert: Terminal shell (Notice) (rule dying)"
 
 
+@pytest.mark.parametrize("known", ["", "app4f2a6d5c", "bad4f2a6d5c1", "app4f2a6d5c12"])
+def test_an_alert_that_names_no_container_of_the_pod_neither_isolates_nor_deletes(
+    known: str,
+) -> None:
+    alert = replace(FALCO, container_id=known)
+    contains = rule("dying", "Alert", template={"isolate": True, "afterCapture": "Delete"})
+    (trigger,) = of_alert(alert, pod(), [contains], Memory(), NOW)
+    assert isinstance(trigger, Trigger)
+    assert trigger.spares
+    assert "the pod is left as it is: the alert names none of its containers" in trigger.reason
+    assert trigger.as_captured(NOW).extent == rule().extent
+    (keeps,) = of_alert(alert, pod(), [rule("dying", "Alert")], Memory(), NOW)
+    assert isinstance(keeps, Trigger)
+    assert not keeps.spares
+    (proven,) = of_alert(FALCO, pod(), [contains], Memory(), NOW)
+    assert isinstance(proven, Trigger)
+    assert not proven.spares
+
+
 def test_an_alert_of_a_pod_that_is_not_there_is_told_to_the_rules_that_it_concerns() -> None:
     concerned = [rule("dying", "Alert"), rule("other"), rule("far", "Alert", namespaces=["x"])]
-    (held,) = of_alert(FALCO, None, concerned, Memory(), NOW)
+    (held,) = alert_held(FALCO, concerned, HeldReason.NOT_FOUND, "gone")
     assert isinstance(held, HeldBack)
     assert (held.rule.name, held.reason) == ("dying", HeldReason.NOT_FOUND)
     never = pod("web-0", container(containerID=""))
