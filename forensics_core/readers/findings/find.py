@@ -115,7 +115,13 @@ class _ContainerDocuments:
             rows = await index.list(SETTINGS_FOLDER) if row.kind == "directory" else []
             several += [each.path for each in rows if each.path.endswith(b".conf")][:MOST_SETTINGS]
         for path in several:
-            self._rules.note_key_files(key_files(await self._read(index, path, MAX_SETTINGS)))
+            # One that cannot be read hides no other.
+            try:
+                settings = await self._read(index, path, MAX_SETTINGS)
+            except ForensicsError as error:
+                self._found.missed(error)
+            else:
+                self._rules.note_key_files(key_files(settings))
 
     async def at_mounts(self) -> None:
         """Look at the index of what was mounted, where that was captured."""
