@@ -32,6 +32,11 @@ class KnownPods(UserDict[Key, PodFacts]):
         self._forget_containers(key)
         del self.data[key]
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self.data.clear()
+        self._by_container.clear()
+
     def of_alert(self, alert: Alert) -> PodFacts | None:
         """Return the pod that an alert is of, None if it is not there.
 
