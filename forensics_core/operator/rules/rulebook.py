@@ -268,12 +268,21 @@ class Rulebook:
         return next((rule for rule in self.active if rule.id == key), None)
 
     def _sort(self) -> None:
+        before = {rule.id: rule for rule in self.active}
         active = (
-            ActiveRule(entry.rule, entry.since.timestamp())
-            for entry in self._entries.values()
+            _active_rule(entry, before.get(key))
+            for key, entry in self._entries.items()
             if entry.stands.active
         )
         self.active = tuple(sorted(active, key=lambda rule: rule.rank))
+
+
+def _active_rule(entry: _Entry, before: ActiveRule | None) -> ActiveRule:
+    """Return the rule to act on; the very same where it has not changed: it reads a template."""
+    since = entry.since.timestamp()
+    if before is not None and before.rule is entry.rule and before.since == since:
+        return before
+    return ActiveRule(entry.rule, since)
 
 
 def newer(one: CaptureRule, other: CaptureRule) -> CaptureRule:

@@ -152,3 +152,6 @@ def test_the_rules_that_do_most_come_first() -> None:
     for name in "badc":
         book.put(rule(name, template=more.get(name, {})).rule, NOON)
     assert [one.name for one in book.active] == ["c", "d", "a", "b"]
+    before = book.active
+    book.drop(before[2].id)
+    assert [one is other for one, other in zip(book.active, before[:2], strict=False)] == [True] * 2
