@@ -7,6 +7,7 @@ place is refused, so that the sender knows.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -32,6 +33,8 @@ SAME = 1.0
 """Seconds for which alerts of one rule, pod and container are one."""
 UNKNOWN = 1.0
 """Seconds until a pod that is not known is looked for again: it may have begun a moment ago."""
+LOOKS = 3
+"""How often: a kubelet takes a second or two to tell of a container that has begun."""
 
 _WRONG_TIME = f"its time is over {STALE:.0f} s from now: see to the clock of its node"
 
@@ -70,16 +73,25 @@ class AlertRules(Protocol):
 
 
 class Intake:
-    """The queue; `now` is the time in seconds since 1970."""
+    """The queue.
+
+    `now` is any clock of seconds that is never put back, `date` is the time in seconds since 1970;
+    by default the same one.
+    """
 
     def __init__(
-        self, rules: AlertRules, per_second: int, now: Callable[[], float] = time.time
+        self,
+        rules: AlertRules,
+        per_second: int,
+        now: Callable[[], float] = time.time,
+        date: Callable[[], float] | None = None,
     ) -> None:
         self.rules = rules
         self._per_second = per_second
         self._now = now
+        self._date = date or now
         self._waiting: deque[Alert] = deque()
-        self._unknown: deque[tuple[float, Alert]] = deque()
+        self._unknown: deque[tuple[float, int, Alert]] = deque()
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._recent: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._second = (0, 0)
@@ -92,7 +104,7 @@ class Intake:
             return AlertOutcome.NO_POD
         if alert.digest in self._seen:
             return AlertOutcome.REPLAY
-        stale = received.at is not None and abs(now - received.at.timestamp()) > STALE
+        stale = received.at is not None and abs(self._date() - received.at.timestamp()) > STALE
         if not stale and self._is_recent(alert, now):
             self._remember(alert)
             return AlertOutcome.COALESCED
@@ -103,7 +115,7 @@ class Intake:
             self._remember(alert)
             self.rules.alert_held(alert, HeldReason.STALE, _WRONG_TIME)
             return AlertOutcome.STALE
-        if len(self._waiting) + len(self._unknown) >= WAITING:
+        if len(self._waiting) >= WAITING:
             # Not remembered: the sender may offer it again.
             return AlertOutcome.TOO_MANY
         self._remember(alert)
@@ -120,21 +132,34 @@ class Intake:
                 await anyio.lowlevel.checkpoint()
             self._give_up()
             self._news = anyio.Event()
-            pause = self._unknown[0][0] - self._now() if self._unknown else float("inf")
+            pause = self._unknown[0][0] - self._now() if self._unknown else math.inf
             with anyio.move_on_after(max(0.0, pause)):
                 await self._news.wait()
 
     def _hand_over(self, alert: Alert) -> None:
         if not self.rules.alert(alert):
-            self._unknown.append((self._now() + UNKNOWN, alert))
+            self._look_later(alert, 1)
+
+    def _look_later(self, alert: Alert, looks: int) -> None:
+        if len(self._unknown) >= WAITING:
+            # A flood of alerts of pods that are gone: nobody else waits for these.
+            self._look_again(*self._unknown.popleft()[1:], last=True)
+        self._unknown.append((self._now() + UNKNOWN, looks, alert))
 
     def _give_up(self) -> None:
-        """Look once more for the pods that were not known; then they are gone, or never were."""
+        """Look again for the pods that were not known; in the end they are gone, or never were."""
         now = self._now()
         while self._unknown and self._unknown[0][0] <= now:
-            _, alert = self._unknown.popleft()
-            if not self.rules.alert(alert, last=True):
-                self.rules.alert_held(alert, HeldReason.NOT_FOUND, _missing(alert))
+            _, looks, alert = self._unknown.popleft()
+            self._look_again(looks, alert, last=looks == LOOKS)
+
+    def _look_again(self, looks: int, alert: Alert, *, last: bool) -> None:
+        if self.rules.alert(alert, last=last):
+            return
+        if last:
+            self.rules.alert_held(alert, HeldReason.NOT_FOUND, _missing(alert))
+        else:
+            self._look_later(alert, looks + 1)
 
     def _within_rate(self, now: float) -> bool:
         second, count = self._second

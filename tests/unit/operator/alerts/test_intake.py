@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from forensics_core.operator.alerts.falco import Received, read_alert
-from forensics_core.operator.alerts.intake import WAITING, AlertOutcome, Intake
+from forensics_core.operator.alerts.intake import LOOKS, WAITING, AlertOutcome, Intake
 from forensics_core.operator.rules.facts import Alert
 from forensics_core.operator.rules.outcomes import HeldReason
 from tests.unit.operator.alerts.messages import body, falco
@@ -173,10 +173,34 @@ async def test_a_pod_that_is_gone_or_never_was_is_told() -> None:
     intake.offer(received("gone"))
     async with running(intake):
         await anyio.wait_all_tasks_blocked()
-        clock.later(2)
-        intake.offer(received("web-0"))
-        await rules.until(lambda: rules.gone)
+        for number in range(LOOKS):
+            assert rules.gone == []
+            clock.later(1)
+            intake.offer(received("web-0", output=str(number)))
+            await rules.until(lambda: rules.acted)
+            rules.acted.clear()
+            await anyio.wait_all_tasks_blocked()
     assert rules.gone == ["gone"]
+
+
+async def test_a_flood_of_pods_that_are_gone_shuts_out_no_other_one() -> None:
+    clock, rules = Clock(), Rules()
+    intake = Intake(rules, 100_000, clock)
+    async with running(intake):
+        for several in (range(WAITING), range(WAITING, WAITING + 5)):
+            for number in several:
+                assert intake.offer(received(f"gone-{number}")) is AlertOutcome.TAKEN
+            await anyio.wait_all_tasks_blocked()
+        assert rules.gone == [f"gone-{number}" for number in range(5)]
+        assert intake.offer(received()) is AlertOutcome.TAKEN
+        await rules.until(lambda: rules.acted)
+
+
+async def test_only_the_date_says_what_is_stale() -> None:
+    clock, late = Clock(), Clock(NOW + timedelta(days=1))
+    intake = Intake(Rules(), 10, clock, late)
+    assert intake.offer(received(after=86400)) is AlertOutcome.TAKEN
+    assert intake.offer(received()) is AlertOutcome.STALE
 
 
 async def test_what_is_remembered_is_bounded() -> None:
