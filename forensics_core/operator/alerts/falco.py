@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from forensics_core._internal import strict_json
 from forensics_core._internal.text import printable
 from forensics_core.api.capturerule import AlertPriority
 from forensics_core.errors import ForensicsError
 from forensics_core.operator.rules.facts import Alert
 
-BODY_LIMIT = 64 * 1024
-"""Bytes of an alert; Falco's own have a few thousand."""
+BODY_LIMIT = 256 * 1024
+"""Bytes of an alert. Falco's have a few thousand; those with the commands of all ancestors, each of
+4,096 bytes that an intruder chose and JSON spells by six characters each, have many more."""
 DOCUMENT_LIMIT = 16 * 1024
 """Characters of what is kept of one."""
 TEXT, VALUE, FIELDS, TAGS = 2048, 512, 48, 32
@@ -65,9 +65,12 @@ class Received:
 def read_alert(body: bytes) -> Received:
     """Return the alert in a request's body. Raises `UnreadableAlert`."""
     try:
-        said = strict_json.loads(body, limit=BODY_LIMIT)
-    except ValueError as error:
-        raise _unreadable(str(error)) from error
+        return _read(_parsed(body))
+    except RecursionError as error:
+        raise _unreadable("it is nested too deep") from error
+
+
+def _read(said: Any) -> Received:
     if not isinstance(said, dict) or not isinstance(said.get("rule"), str) or not said["rule"]:
         raise _unreadable("it names no rule")
     priority = _WORDS.get(str(said.get("priority", "")).lower())
@@ -88,6 +91,30 @@ def read_alert(body: bytes) -> Received:
         container=_field(fields, "container.name"),
     )
     return _kept(alert, said, fields)
+
+
+def _parsed(body: bytes) -> Any:
+    """Return the JSON of a body, read as leniently as can be.
+
+    What an intruder types is in it: bytes that are no text, or control characters that a sender has
+    not escaped, must not keep the alert of it away.
+    """
+    if len(body) > BODY_LIMIT:
+        raise _unreadable(f"it has {len(body)} bytes, more than {BODY_LIMIT}")
+    text = body.decode(errors="surrogateescape").removeprefix("\ufeff")
+    # Numbers are shown and never calculated with: so none is too large.
+    numbers: dict[str, Any] = dict.fromkeys(("parse_int", "parse_float", "parse_constant"), str)
+    try:
+        return json.loads(text, strict=False, object_pairs_hook=_unambiguous, **numbers)
+    except ValueError as error:
+        raise _unreadable(str(error)) from error
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is repeated")
+    return found
 
 
 def _kept(alert: Alert, said: Mapping[str, Any], fields: Mapping[str, Any]) -> Received:
