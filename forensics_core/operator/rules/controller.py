@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 import anyio
 
@@ -28,7 +27,7 @@ from forensics_core.operator.rules.holding import PodHolds
 from forensics_core.operator.rules.memory import Memory, rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.pods import KnownPods
-from forensics_core.operator.rules.rulebook import Rulebook
+from forensics_core.operator.rules.rulebook import Rulebook, utc
 from forensics_core.operator.rules.triggers import (
     alert_held,
     at_first_look,
@@ -150,7 +149,7 @@ class RuleController:
             self._hold_for_rules()
             return
         self._memory.recall(rule)
-        active = self._rules.put(rule, datetime.now(UTC))
+        active = self._rules.put(rule, utc(self._cluster.now()))
         self._news.set()
         self._begin()
         if active is not None:
@@ -279,7 +278,7 @@ class RuleController:
     def _made(self, trigger: Trigger) -> None:
         """Count a capture that was asked for, or in a dry run would have been, and tell of it."""
         rule, pod, dry = trigger.rule, trigger.pod, trigger.rule.rule.spec.dry_run
-        self._rules.tally(rule.id).add_capture(trigger, datetime.now(UTC))
+        self._rules.tally(rule.id).add_capture(trigger, utc(self._cluster.now()))
         self._count(rule, trigger.happening.event, "DryRun" if dry else "Captured")
         where = f"{pod.namespace}/{pod.name}"
         reason = "WouldCapture" if dry else "Captured"
@@ -294,7 +293,7 @@ class RuleController:
         self._hold_back(refused(trigger, message))
 
     def _hold_back(self, held: HeldBack) -> None:
-        self._rules.tally(held.rule.id).add_held(held, datetime.now(UTC))
+        self._rules.tally(held.rule.id).add_held(held, utc(self._cluster.now()))
         self._count(held.rule, held.event, held.reason)
         # Without the pod's name: what is held back may be a flood, and equal events are one series.
         self._tell(held.rule, "HeldBack", f"{held.event}: {held.reason}: {held.message}")
@@ -329,7 +328,7 @@ class RuleController:
         while True:
             await self._news.wait()
             self._news = anyio.Event()
-            await self._rules.write(self._cluster, datetime.now(UTC))
+            await self._rules.write(self._cluster, utc(self._cluster.now()))
             if self._rules.dirty:
                 self._news.set()
             await anyio.sleep(pause)
