@@ -27,6 +27,8 @@ METADATA_PAGE = 500
 """The same, where only their metadata is asked for."""
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 """What to accept then; a server that knows no such list sends whole objects."""
+WATCHED_METADATA = METADATA.replace("MetadataList", "Metadata")
+"""The same of a watch, which bears one object at a time."""
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"

@@ -7,6 +7,7 @@ the Service. Who has no token is answered before anything of the body is read.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ async def take_alerts(
     wanted = settings.alerts
     if wanted is None:
         return
-    intake = Intake(rules, wanted.per_second)
+    intake = Intake(rules, wanted.per_second, time.monotonic, cluster.now)
     endpoint = AlertEndpoint(intake, Tokens(wanted.folder / "token"), metrics, limits)
     certificate = ServerCertificate(wanted.folder, _names(wanted.service, settings.lease_namespace))
     await certificate.load()

@@ -7,9 +7,7 @@ watched; where the rights to do so are missing, every rule's status says which o
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 import anyio
 
@@ -23,13 +21,15 @@ from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
 from forensics_core.operator.rules.captures import CaptureRequests
-from forensics_core.operator.rules.facts import Alert, PodFacts, facts_of, slim_known
+from forensics_core.operator.rules.facts import Alert, facts_of, slim_known
 from forensics_core.operator.rules.history import CaptureHistory, rule_id
 from forensics_core.operator.rules.hold import wants_hold
-from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
+from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.pod_holds import PodHolds
-from forensics_core.operator.rules.registry import RuleRegistry
+from forensics_core.operator.rules.pods import KnownPods
+from forensics_core.operator.rules.registry import RuleRegistry, utc
 from forensics_core.operator.rules.triggers import (
+    alert_held,
     at_first_look,
     of_alert,
     refused,
@@ -62,7 +62,7 @@ class RuleController:
         self._metrics = metrics
         self._history = history
         self._rules = RuleRegistry(settings)
-        self._pods: dict[tuple[str, str], PodFacts] = {}
+        self._pods = KnownPods()
         self._watching: anyio.CancelScope | None = None
         self._pods_synced = False
         self._pods_asked = anyio.Event()
@@ -99,16 +99,21 @@ class RuleController:
         finally:
             self._captures.close()
 
-    def alert(self, alert: Alert) -> bool:
-        """Act on an alert; return whether its pod is known."""
-        pod = self._pods.get((alert.namespace, alert.pod))
-        if pod is not None:
-            self._apply(of_alert(alert, pod, self._rules.active, self._history, time.time()))
-        return pod is not None
+    def alert(self, alert: Alert, *, last: bool = False) -> bool:
+        """Act on an alert; return whether its pod is known, and where it matters its container."""
+        pod = self._pods.of_alert(alert)
+        if pod is None:
+            return False
+        found = of_alert(alert, pod, self._rules.active, self._history, self._cluster.now())
+        if not last and any(isinstance(one, Trigger) and one.spares for one in found):
+            # The container may have begun a moment ago.
+            return False
+        self._apply(found)
+        return True
 
-    def alert_without_pod(self, alert: Alert) -> None:
-        """Tell the rules that an alert would have concerned."""
-        self._apply(of_alert(alert, None, self._rules.active, self._history, time.time()))
+    def alert_held(self, alert: Alert, reason: HeldReason, message: str) -> None:
+        """Tell the rules that an alert would have concerned why they do not act on it."""
+        self._apply(alert_held(alert, self._rules.active, reason, message))
 
     # The rules
 
@@ -144,7 +149,7 @@ class RuleController:
             self._hold_for_rules()
             return
         self._history.recall(rule)
-        active = self._rules.put(rule, datetime.now(UTC))
+        active = self._rules.put(rule, utc(self._cluster.now()))
         self._news.set()
         self._begin()
         if active is not None:
@@ -199,7 +204,7 @@ class RuleController:
 
     def _look_at_all(self, rules: Sequence[ActiveRule]) -> None:
         """Look at the pods that were there before a rule was, or was as it is."""
-        now = time.time()
+        now = self._cluster.now()
         for pod in self._pods.values():
             self._apply(at_first_look(pod, rules, self._history, now))
 
@@ -246,11 +251,13 @@ class RuleController:
                 self._apply(vanished(before, self._rules.active, self._history))
             return
         after = facts_of(event.object)
+        known = before if before is not None and before.uid == after.uid else None
+        if known is not None:
+            after = known.and_now(after)
         if after == before:
             return
         self._pods[key] = after
-        known = before if before is not None and before.uid == after.uid else None
-        self._apply(triggers(known, after, self._rules.active, self._history, time.time()))
+        self._apply(triggers(known, after, self._rules.active, self._history, self._cluster.now()))
         # Only now is it known whether a capture is to be waited for.
         self._holds.look([after])
         self._stop_without_rules()
@@ -262,7 +269,7 @@ class RuleController:
             if isinstance(one, HeldBack):
                 self._hold_back(one)
                 continue
-            self._history.note(one.as_captured(time.time()))
+            self._history.note(one.as_captured(self._cluster.now()))
             if one.rule.rule.spec.dry_run:
                 self._made(one)
             else:
@@ -271,7 +278,7 @@ class RuleController:
     def _made(self, trigger: Trigger) -> None:
         """Count a capture that was asked for, or in a dry run would have been, and tell of it."""
         rule, pod, dry = trigger.rule, trigger.pod, trigger.rule.rule.spec.dry_run
-        self._rules.tally(rule.id).add_capture(trigger, datetime.now(UTC))
+        self._rules.tally(rule.id).add_capture(trigger, utc(self._cluster.now()))
         self._count(rule, trigger.happening.event, "DryRun" if dry else "Captured")
         where = f"{pod.namespace}/{pod.name}"
         reason = "WouldCapture" if dry else "Captured"
@@ -286,7 +293,7 @@ class RuleController:
         self._hold_back(refused(trigger, message))
 
     def _hold_back(self, held: HeldBack) -> None:
-        self._rules.tally(held.rule.id).add_held(held, datetime.now(UTC))
+        self._rules.tally(held.rule.id).add_held(held, utc(self._cluster.now()))
         self._count(held.rule, held.event, held.reason)
         # Without the pod's name: what is held back may be a flood, and equal events are one series.
         self._event(held.rule, "HeldBack", f"{held.event}: {held.reason}: {held.message}")
@@ -321,7 +328,7 @@ class RuleController:
         while True:
             await self._news.wait()
             self._news = anyio.Event()
-            await self._rules.write(self._cluster, datetime.now(UTC))
+            await self._rules.write(self._cluster, utc(self._cluster.now()))
             if self._rules.dirty:
                 self._news.set()
             await anyio.sleep(pause)

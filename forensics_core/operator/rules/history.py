@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from forensics_core.api.capturerule import CaptureRule
 from forensics_core.api.names import (
@@ -16,7 +17,8 @@ from forensics_core.api.names import (
     RULE_LABEL,
     TRIGGER_KEY_ANNOTATION,
 )
-from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.api.order import ArtifactKind
+from forensics_core.api.podcheckpoint import AfterCapture, PodCheckpoint, PodCheckpointSpec
 
 MAX_REMEMBERED = 20_000
 """Captures that are remembered, of all rules together: some 10 MB."""
@@ -27,6 +29,46 @@ OVERLAP = 60.0
 def rule_id(namespace: str | None, name: str) -> str:
     """Return how a rule is called here: `namespace/name`."""
     return f"{namespace or ''}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a capture does: one that does no less stands for another one."""
+
+    isolates: bool
+    deletes: bool
+    containers: frozenset[str]
+    """Empty: all."""
+    artifacts: frozenset[ArtifactKind]
+
+    def covers(self, other: Extent) -> bool:
+        """Return whether nothing of the other would be left undone."""
+        return (
+            self.isolates >= other.isolates
+            and self.deletes >= other.deletes
+            and self.artifacts >= other.artifacts
+            and (not self.containers or frozenset() < other.containers <= self.containers)
+        )
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorts those that do most to the front."""
+        few = len(self.containers)
+        return not self.isolates, not self.deletes, bool(few), -few, -len(self.artifacts)
+
+
+def extent_of(spec: PodCheckpointSpec) -> Extent:
+    """Return how much a capture with this spec does."""
+    deletes = spec.after_capture is not AfterCapture.KEEP
+    return _extent(spec.isolate, deletes, spec.containers, spec.artifacts)
+
+
+@lru_cache(maxsize=256)
+def _extent(
+    isolates: bool, deletes: bool, containers: tuple[str, ...], artifacts: tuple[ArtifactKind, ...]
+) -> Extent:
+    # Thousands of captures of a few rules: each extent is in history once.
+    return Extent(isolates, deletes, frozenset(containers), frozenset(artifacts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +92,8 @@ class PastCapture:
     """The pod's."""
     safe: bool = False
     """Whether the evidence is stored: the pod may go."""
+    extent: Extent | None = None
+    """How much it does; None where nobody knows any more."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -95,6 +139,7 @@ class CaptureHistory:
                 namespace=checkpoint.spec.namespace or metadata.namespace or "",
                 failed=failed,
                 safe=checkpoint.captured,
+                extent=extent_of(checkpoint.spec),
             )
         )
 
@@ -127,6 +172,10 @@ class CaptureHistory:
             self._drop(next(iter(self._all)))
         self._notify(captured.pod_uid)
 
+    def of_name(self, name: str, rule: str, *, dry: bool) -> PastCapture | None:
+        """Return the capture of that name, if there was one."""
+        return self._all.get(place_of(name, rule, dry=dry))
+
     def withdraw(self, name: str) -> None:
         """Forget a capture that could not be asked for."""
         place = place_of(name, "", dry=False)
@@ -138,10 +187,6 @@ class CaptureHistory:
     def awaits(self, pod_uid: str) -> bool:
         """Return whether a capture of the pod is under way, its evidence not stored yet."""
         return any(not (one.dry or one.over or one.safe) for one in self._of_pod(pod_uid))
-
-    def knows(self, name: str, rule: str, *, dry: bool) -> bool:
-        """Return whether the very same was captured before."""
-        return place_of(name, rule, dry=dry) in self._all
 
     def count_of_pod(self, rule: str, pod_uid: str, *, dry: bool) -> int:
         """Count the captures of a pod by a rule."""
@@ -165,8 +210,10 @@ class CaptureHistory:
         )
         return next(found, None)
 
-    def by_another(self, rule: str, pod_uid: str, now: float, *, dry: bool) -> PastCapture | None:
-        """Return a capture of the pod by another rule that stands for one by this rule."""
+    def by_another(
+        self, rule: str, pod_uid: str, now: float, *, dry: bool, extent: Extent | None = None
+    ) -> PastCapture | None:
+        """Return a capture of the pod by another rule that stands for one of such an extent."""
         found = (
             one
             for one in self._of_pod(pod_uid)
@@ -174,6 +221,7 @@ class CaptureHistory:
             and one.dry == dry
             and not one.failed
             and (not one.over or now - one.at < OVERLAP)
+            and (extent is None or one.extent is None or one.extent.covers(extent))
         )
         return next(found, None)
 

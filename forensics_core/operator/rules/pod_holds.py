@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import anyio
@@ -24,6 +23,7 @@ from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES, PODS
 from forensics_core.operator.rules.facts import PodFacts
 from forensics_core.operator.rules.hold import Free, Hold, holds, over_at
+from forensics_core.operator.rules.pods import Key
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,6 @@ RETRY_SECONDS = 1.0
 """Seconds after which what the API server did not do is asked for again."""
 NEEDED = (AccessRequest("patch", PODS), AccessRequest("hold", CAPTURE_RULES))
 """The second is a right to nothing: the overlay grants it, so with it the releaser is there."""
-
-Key = tuple[str, str]
-"""A pod's namespace and name."""
 
 
 class PodHolds:
@@ -142,7 +139,7 @@ class PodHolds:
             return False
 
     def _steps(self, pod: PodFacts) -> list[Hold | Free]:
-        found = holds([pod], self._specs(), self._awaited, time.time())
+        found = holds([pod], self._specs(), self._awaited, self._cluster.now())
         return [step for step in found if self._allowed or isinstance(step, Free)]
 
     def _add(self, key: Key) -> None:
@@ -158,10 +155,10 @@ class PodHolds:
     async def _run_timer(self) -> None:
         while True:
             self._timer = anyio.Event()
-            pause = min(self._later.values(), default=math.inf) - time.time()
+            pause = min(self._later.values(), default=math.inf) - self._cluster.now()
             with anyio.move_on_after(max(0.0, pause)):
                 await self._timer.wait()
-            now = time.time()
+            now = self._cluster.now()
             for key in [key for key, at in self._later.items() if at <= now]:
                 self._add(key)
 
@@ -191,9 +188,9 @@ class PodHolds:
         if isinstance(error, (ApiUnavailable, Conflict)):
             # Another pod by now, or one that changes too fast: what is known then decides.
             pause = getattr(error, "retry_after", None) or RETRY_SECONDS
-            self._add_later(step.pod.key, time.time() + pause)
+            self._add_later(step.pod.key, self._cluster.now() + pause)
         elif isinstance(step, Free):
-            self._add_later(step.pod.key, time.time() + self._pause)
+            self._add_later(step.pod.key, self._cluster.now() + self._pause)
         elif isinstance(error, Forbidden):
             self._allowed = False
             self._refused.set()

@@ -161,7 +161,7 @@ class RuleRegistry:
         self._hold_missing: str | None = None
         self._dirty: set[str] = set()
         self.active: tuple[ActiveRule, ...] = ()
-        """Those that are acted on, in the order of their names."""
+        """Those that are acted on; what does most comes first, then the order of their names."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -173,6 +173,7 @@ class RuleRegistry:
 
     def put(self, rule: CaptureRule, now: datetime) -> ActiveRule | None:
         """Take a rule as it is now; return it if there is reason to look at all pods for it."""
+        rule = self._own(rule)
         key = rule_id(rule.metadata.namespace, rule.metadata.name)
         known = self._entries.get(key)
         state = rule_state(rule, self._settings, self._missing)
@@ -256,22 +257,37 @@ class RuleRegistry:
             if not isinstance(error, (Conflict, NotFound)):
                 log.warning("The status of the rule %s is written again after: %s", key, error)
             return
-        self._learn(key, entry, CaptureRule.parse(written))
+        self._learn(key, entry, self._own(CaptureRule.parse(written)))
 
     def _learn(self, key: str, entry: _Entry, written: CaptureRule) -> None:
         """Take our own write, unless the watch has told of more than that by now."""
         if self._entries.get(key) is entry and entry.rule.metadata.uid == written.metadata.uid:
             entry.rule = newer(entry.rule, written)
 
+    def _own(self, rule: CaptureRule) -> CaptureRule:
+        """Return the rule so that by `*` it does not mean where collectors and operator run."""
+        own = (*self._settings.namespaces, self._settings.lease_namespace)
+        return rule.model_copy(update={"spec": rule.spec.sparing(own)})
+
     def _active(self, key: str) -> ActiveRule | None:
         return next((rule for rule in self.active if rule.id == key), None)
 
     def _sort(self) -> None:
-        self.active = tuple(
-            ActiveRule(entry.rule, entry.since.timestamp())
-            for _, entry in sorted(self._entries.items())
+        before = {rule.id: rule for rule in self.active}
+        active = (
+            _active_rule(entry, before.get(key))
+            for key, entry in self._entries.items()
             if entry.state.active
         )
+        self.active = tuple(sorted(active, key=lambda rule: rule.rank))
+
+
+def _active_rule(entry: _Entry, before: ActiveRule | None) -> ActiveRule:
+    """Return the rule to act on; the very same where it has not changed: it reads a template."""
+    since = entry.since.timestamp()
+    if before is not None and before.rule is entry.rule and before.since == since:
+        return before
+    return ActiveRule(entry.rule, since)
 
 
 def newer(one: CaptureRule, other: CaptureRule) -> CaptureRule:

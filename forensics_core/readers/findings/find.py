@@ -117,7 +117,13 @@ class _ContainerDocuments:
                 :_MAX_SETTINGS_FILES
             ]
         for path in several:
-            self._rules.note_key_files(key_files(await self._read(index, path, MAX_SETTINGS)))
+            # One that cannot be read hides no other.
+            try:
+                settings = await self._read(index, path, MAX_SETTINGS)
+            except ForensicsError as error:
+                self._found.missed(error)
+            else:
+                self._rules.note_key_files(key_files(settings))
 
     async def at_mounts(self) -> None:
         """Look at the index of what was mounted, where that was captured."""

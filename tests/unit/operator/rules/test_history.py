@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from forensics_core.api.capturerule import CaptureRule
-from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.operator.rules.history import CaptureHistory, PastCapture
+from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
+from forensics_core.operator.rules.history import CaptureHistory, PastCapture, extent_of
 from forensics_core.operator.rules.registry import utc
 from tests.unit.operator.rules.pods import NOW, at, rule
 
@@ -77,7 +79,7 @@ def test_a_key_that_is_known_is_not_forgotten_and_a_withdrawn_capture_is() -> No
     assert history.duplicate(OURS, "key", 0, dry=False)
     history.withdraw("a")
     history.withdraw("a")
-    assert not history.knows("a", OURS, dry=False)
+    assert history.of_name("a", OURS, dry=False) is None
     assert not history.count_of_pod(OURS, "uid", dry=False)
 
 
@@ -105,7 +107,32 @@ def test_the_oldest_are_forgotten_first() -> None:
     for number in range(5):
         history.note(PastCapture(str(number), OURS, f"uid-{number}", NOW))
     assert len(history) == 3
-    assert [history.knows(str(number), OURS, dry=False) for number in range(5)] == [False] * 2 + [
-        True
-    ] * 3
+    found = [history.of_name(str(number), OURS, dry=False) for number in range(5)]
+    assert [one is None for one in found] == [True] * 2 + [False] * 3
     assert history.count_since(OURS, NOW - timedelta(hours=1).total_seconds(), dry=False) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "covers"),
+    [
+        ({}, {}, True),
+        ({"isolate": True}, {}, True),
+        ({}, {"isolate": True}, False),
+        ({}, {"after_capture": "Delete"}, False),
+        ({}, {"artifacts": ("logs",)}, True),
+        ({"artifacts": ("logs",)}, {"artifacts": ("context",)}, False),
+        ({}, {"containers": ("a",)}, True),
+        ({"containers": ("a",)}, {}, False),
+        ({"containers": ("a", "b")}, {"containers": ("a",)}, True),
+        ({"containers": ("a",)}, {"containers": ("a", "b")}, False),
+    ],
+)
+def test_a_capture_stands_for_another_that_does_no_more(
+    one: dict[str, Any], other: dict[str, Any], covers: bool
+) -> None:
+    extents = [extent_of(PodCheckpointSpec(pod="web-0", **given)) for given in (one, other)]
+    assert extents[0].covers(extents[1]) is covers
+    history = CaptureHistory()
+    history.note(PastCapture("x", OURS, "uid", NOW, extent=extents[0]))
+    found = history.by_another("other", "uid", NOW, dry=False, extent=extents[1])
+    assert bool(found) is covers

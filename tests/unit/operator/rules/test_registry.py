@@ -12,6 +12,7 @@ from forensics_core.operator.rules.conditions import RuleState, rule_state
 from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.rules.outcomes import HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.registry import (
+    RuleRegistry,
     RuleTally,
     active_since,
     newer,
@@ -133,3 +134,24 @@ def test_of_two_versions_the_later_counts_and_opaque_ones_say_nothing() -> None:
     assert newer(version("2"), version("1")) == version("2")
     assert newer(version("1"), version("2")) == version("2")
     assert newer(version("x"), version("1")) == version("1")
+
+
+def test_a_rule_for_all_namespaces_spares_those_of_this_very_operator() -> None:
+    book = RuleRegistry(settings(namespaces=["evidence"], leaseNamespace="tools"))
+    for _ in range(2):
+        book.put(rule(namespaces=["*"]).rule, NOON)
+    (active,) = book.active
+    spec = active.rule.spec
+    assert not any(spec.covers(name) for name in ("evidence", "tools", "kube-system"))
+    assert spec.covers("shop")
+
+
+def test_the_rules_that_do_most_come_first() -> None:
+    book = RuleRegistry(settings())
+    more = {"c": {"isolate": True}, "d": {"afterCapture": "Delete"}, "b": {"artifacts": ["logs"]}}
+    for name in "badc":
+        book.put(rule(name, template=more.get(name, {})).rule, NOON)
+    assert [one.name for one in book.active] == ["c", "d", "a", "b"]
+    before = book.active
+    book.drop(before[2].id)
+    assert [one is other for one, other in zip(book.active, before[:2], strict=False)] == [True] * 2

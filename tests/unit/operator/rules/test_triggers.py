@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from forensics_core.operator.rules.happenings import happenings, news
 from forensics_core.operator.rules.history import CaptureHistory, PastCapture
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.triggers import (
+    alert_held,
     at_first_look,
     fits,
     of_alert,
@@ -23,6 +25,7 @@ from forensics_core.operator.rules.triggers import (
 )
 from tests.unit.operator.rules.pods import (
     NOW,
+    at,
     container,
     looping,
     pod,
@@ -33,7 +36,9 @@ from tests.unit.operator.rules.pods import (
 )
 
 WISH = {"annotations": {"forensics.orkaproj.io/capture": "odd traffic"}}
-FALCO = Alert("Terminal shell", AlertPriority.NOTICE, "shop", "web-0", ("shell",), "app4f", "app")
+FALCO = Alert(
+    "Terminal shell", AlertPriority.NOTICE, "shop", "web-0", ("shell",), "app4f2a6d5c1", "app"
+)
 
 
 def decided(
@@ -138,6 +143,27 @@ def test_at_the_first_look_what_was_before_the_rule_or_an_hour_ago_is_history(
     assert bool(decided(None, old, rule(since=since))) is news_to_it
 
 
+def test_what_happened_after_a_capture_is_found_at_the_first_look_beside_what_it_was_for() -> None:
+    active = rule("dying", "Annotated", "OOMKilled", "CrashLoop", "Deleted", limits={"perPod": 9})
+    history, crash = (
+        CaptureHistory(),
+        looping(when=-100) | {"lastState": terminated("OOMKilled", 137, -100)},
+    )
+    (first,) = decided(None, pod("web-0", crash, metadata=WISH), active, history=history)
+    assert isinstance(first, Trigger)
+    assert first.happening.event == "Annotated"
+    history.note(first.as_captured(NOW - 90))
+    again = pod("web-0", crash, metadata=WISH)
+    assert at_first_look(again, [active], history, NOW) == []
+    deleted = {"deletionTimestamp": at(10), "deletionGracePeriodSeconds": 30}
+    dying = pod("web-0", crash, metadata=WISH | deleted)
+    (second,) = at_first_look(dying, [active], history, NOW)
+    assert isinstance(second, Trigger)
+    assert second.happening.event == "Deleted"
+    evicted = pod("web-0", crash, metadata=WISH, reason="Evicted")
+    assert at_first_look(evicted, [rule("b", "Evicted", "Annotated")], history, NOW) == []
+
+
 def test_what_is_seen_to_happen_is_news_whatever_the_nodes_clock_says() -> None:
     assert captured_by(*decided(pod(), pod("web-0", looping(when=-90000)), rule())) == ["dying"]
 
@@ -150,6 +176,40 @@ def test_of_two_rules_the_first_captures_and_the_other_says_so() -> None:
     found = decided(pod(), pod("web-0", looping()), rule("a"), rule("b"))
     assert captured_by(*found) == ["a"]
     assert reasons(*found) == [HeldReason.OTHER_RULE]
+
+
+def test_of_two_rules_the_one_that_does_more_captures_whatever_their_names() -> None:
+    cut_off = rule("b", template={"isolate": True})
+    found = decided(pod(), pod("web-0", looping()), *in_order(rule("a"), cut_off))
+    assert captured_by(*found) == ["b"]
+    assert reasons(*found) == [HeldReason.OTHER_RULE]
+
+
+def test_a_rule_that_captures_less_does_not_stand_for_one_that_captures_more() -> None:
+    less = rule("a", template={"artifacts": ["context"], "isolate": True})
+    found = decided(pod(), pod("web-0", looping()), *in_order(less, rule("b")))
+    assert captured_by(*found) == ["a", "b"]
+    first, second = found
+    assert isinstance(first, Trigger)
+    assert isinstance(second, Trigger)
+    assert first.name != second.name
+
+
+@pytest.mark.parametrize("template", [{"isolate": True}, {"afterCapture": "Delete"}])
+def test_a_capture_under_way_does_not_stand_for_one_that_contains_the_pod(
+    template: dict[str, Any],
+) -> None:
+    history = CaptureHistory()
+    (first,) = decided(pod(), pod("web-0", looping()), rule("a"), history=history)
+    assert isinstance(first, Trigger)
+    history.note(first.as_captured(NOW))
+    contains = rule("b", "Alert", template=template)
+    assert captured_by(*of_alert(FALCO, pod(), [contains], history, NOW)) == ["b"]
+
+
+def in_order(*given: ActiveRule) -> list[ActiveRule]:
+    """Return rules as the registry has them."""
+    return sorted(given, key=lambda one: one.rank)
 
 
 def test_a_capture_by_another_rule_stands_for_a_while() -> None:
@@ -235,6 +295,30 @@ def test_the_same_of_another_image_is_another_thing() -> None:
     assert reasons(found[2]) == [HeldReason.DUPLICATE]
 
 
+@pytest.mark.parametrize(
+    ("event", "happened"),
+    [
+        ("Deleted", {"metadata": {"deletionTimestamp": at(0)}}),
+        ("Evicted", {"reason": "Evicted"}),
+        ("Failed", {"phase": "Failed"}),
+    ],
+)
+def test_the_same_end_of_another_image_is_another_thing(
+    event: str, happened: dict[str, Any]
+) -> None:
+    history, active, found = CaptureHistory(), rule("dying", event), []
+    owner = {"ownerReferences": [{"kind": "Job", "name": "j", "controller": True}]}
+    for name, image in (("a", "app:1"), ("b", "app:2"), ("c", "app:1")):
+        more = {**happened, "metadata": owner | happened.get("metadata", {})}
+        after = pod(name, container() | {"image": image}, **more)
+        (one,) = decided(pod(name), after, active, history=history)
+        found.append(one)
+        if isinstance(one, Trigger):
+            history.note(one.as_captured(NOW))
+    assert captured_by(*found) == ["dying", "dying"]
+    assert reasons(found[2]) == [HeldReason.DUPLICATE]
+
+
 def test_a_pod_that_is_gone_without_a_deletion_is_told_unless_it_was_captured() -> None:
     active = rule("dying", "Deleted")
     (held,) = vanished(
@@ -279,9 +363,28 @@ def test_an_alert_is_of_the_container_with_its_id() -> None:
     assert trigger.reason == "Alert: Terminal shell (Notice) (rule dying)"
 
 
+@pytest.mark.parametrize("known", ["", "app4f2a6d5c", "bad4f2a6d5c1", "app4f2a6d5c12"])
+def test_an_alert_that_names_no_container_of_the_pod_neither_isolates_nor_deletes(
+    known: str,
+) -> None:
+    alert = replace(FALCO, container_id=known)
+    contains = rule("dying", "Alert", template={"isolate": True, "afterCapture": "Delete"})
+    (trigger,) = of_alert(alert, pod(), [contains], CaptureHistory(), NOW)
+    assert isinstance(trigger, Trigger)
+    assert trigger.spares
+    assert "the pod is left as it is: the alert names none of its containers" in trigger.reason
+    assert trigger.as_captured(NOW).extent == rule().extent
+    (keeps,) = of_alert(alert, pod(), [rule("dying", "Alert")], CaptureHistory(), NOW)
+    assert isinstance(keeps, Trigger)
+    assert not keeps.spares
+    (proven,) = of_alert(FALCO, pod(), [contains], CaptureHistory(), NOW)
+    assert isinstance(proven, Trigger)
+    assert not proven.spares
+
+
 def test_an_alert_of_a_pod_that_is_not_there_is_told_to_the_rules_that_it_concerns() -> None:
     concerned = [rule("dying", "Alert"), rule("other"), rule("far", "Alert", namespaces=["x"])]
-    (held,) = of_alert(FALCO, None, concerned, CaptureHistory(), NOW)
+    (held,) = alert_held(FALCO, concerned, HeldReason.NOT_FOUND, "gone")
     assert isinstance(held, HeldBack)
     assert (held.rule.name, held.reason) == ("dying", HeldReason.NOT_FOUND)
     never = pod("web-0", container(containerID=""))

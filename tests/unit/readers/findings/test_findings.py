@@ -316,13 +316,17 @@ async def test_what_is_on_mounts_is_looked_at_as_well(tmp_path: Path) -> None:
     assert all(each.detail.endswith(", on a mount") for each in seen)
 
 
-async def test_settings_of_ssh_that_are_too_large_are_named(tmp_path: Path) -> None:
+async def test_settings_of_ssh_that_are_too_large_are_named_and_hide_no_others(
+    tmp_path: Path,
+) -> None:
     tree = tmp_path / "tree"
-    (tree / "etc/ssh").mkdir(parents=True)
+    (tree / "etc/ssh/sshd_config.d").mkdir(parents=True)
     (tree / "etc/ssh/sshd_config").write_text("#\n" * 600_000)
-    await capture_tree(tree, str(tmp_path / "bundle"))
-    told = (await found(tmp_path / "bundle")).not_looked_at
-    assert "/etc/ssh/sshd_config of 'web' is too large to be read" in told
+    (tree / "etc/ssh/sshd_config.d/x.conf").write_text("AuthorizedKeysFile /srv/keys\n")
+    rows = [change("/srv/keys")]
+    result = await found(await write_evidence(tmp_path / "bundle", rows, tree=tree))
+    assert "/etc/ssh/sshd_config of 'web' is too large to be read" in result.not_looked_at
+    assert [each.path for each in result.findings] == ["/srv/keys"]
 
 
 async def test_a_flood_of_findings_is_counted(tmp_path: Path) -> None:

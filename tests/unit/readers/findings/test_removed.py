@@ -59,6 +59,16 @@ def test_nothing_else_passes_for_a_rotation(decoy: dict[str, Any]) -> None:
     assert "/var/log/auth.log" in removed(change("/var/log/auth.log", "D"), decoy)
 
 
+def test_a_smaller_file_under_a_rotated_name_is_not_the_log() -> None:
+    gone = change("/var/log/auth.log", "D", size=5000)
+    for decoy, size in (("auth.log.1", 4999), ("auth.log.1.gz", 4)):
+        found = removed(change(f"/var/log/{decoy}", size=size), gone)
+        assert "; a rotated one can have but " in found["/var/log/auth.log"]
+    newer, older = change("/var/log/auth.log.1", size=7), change("/var/log/auth.log.2", size=5000)
+    assert not removed(newer, gone, older)
+    assert not removed(gone, change("/var/log/auth.log.1.gz", size=60))
+
+
 def test_what_is_no_log_is_not_remembered() -> None:
     assert not removed(change("/tmp/x", "D"), change("/var/logs/x", "D"), {"kind": "D"}, {})
 
