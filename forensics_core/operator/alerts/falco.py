@@ -50,7 +50,7 @@ class UnreadableAlert(ForensicsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedAlert:
     """An alert with when it was raised, by the clock of its node."""
 
     alert: Alert
@@ -62,7 +62,7 @@ class Received:
         return bool(self.alert.pod or _CONTAINER.fullmatch(self.alert.container_id))
 
 
-def read_alert(body: bytes) -> Received:
+def read_alert(body: bytes) -> ReceivedAlert:
     """Return the alert in a request's body. Raises `UnreadableAlert`."""
     try:
         return _read(_parsed(body))
@@ -70,7 +70,7 @@ def read_alert(body: bytes) -> Received:
         raise _unreadable("it is nested too deep") from error
 
 
-def _read(said: Any) -> Received:
+def _read(said: Any) -> ReceivedAlert:
     if not isinstance(said, dict) or not isinstance(said.get("rule"), str) or not said["rule"]:
         raise _unreadable("it names no rule")
     priority = _WORDS.get(str(said.get("priority", "")).lower())
@@ -117,7 +117,7 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _kept(alert: Alert, said: Mapping[str, Any], fields: Mapping[str, Any]) -> Received:
+def _kept(alert: Alert, said: Mapping[str, Any], fields: Mapping[str, Any]) -> ReceivedAlert:
     """Return the alert with what goes into the bundle, and by what it is known again."""
     at = _time(said.get("time"))
     document = {
@@ -141,7 +141,7 @@ def _kept(alert: Alert, said: Mapping[str, Any], fields: Mapping[str, Any]) -> R
     text = _within(document)
     same = [alert.namespace, alert.pod, alert.container_id, alert.rule, said.get("output")]
     digest = hashlib.sha256(json.dumps([str(said.get("time")), *same]).encode()).hexdigest()
-    return Received(replace(alert, document=text, digest=digest[:32]), at)
+    return ReceivedAlert(replace(alert, document=text, digest=digest[:32]), at)
 
 
 def _within(document: dict[str, Any]) -> str:

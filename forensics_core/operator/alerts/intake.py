@@ -16,27 +16,27 @@ from typing import Protocol
 
 import anyio
 
-from forensics_core.operator.alerts.falco import Received
+from forensics_core.operator.alerts.falco import ReceivedAlert
 from forensics_core.operator.rules.facts import Alert
 from forensics_core.operator.rules.outcomes import HeldReason
 
 log = logging.getLogger(__name__)
 
-WAITING = 1000
+MAX_WAITING = 1000
 """Alerts that may wait."""
-SEEN = 8192
+MAX_REMEMBERED = 8192
 """Alerts that are remembered, to know them when they are sent again."""
-STALE = 600.0
+MAX_AGE = 600.0
 """Seconds by which an alert may be older or newer than now: what is sent again later is told by its
 time, once it is not remembered any more."""
-SAME = 1.0
+SAME_SECONDS = 1.0
 """Seconds for which alerts of one rule, pod and container are one."""
 UNKNOWN = 1.0
 """Seconds until a pod that is not known is looked for again: it may have begun a moment ago."""
 LOOKS = 3
 """How often: a kubelet takes a second or two to tell of a container that has begun."""
 
-_WRONG_TIME = f"its time is over {STALE:.0f} s from now: see to the clock of its node"
+_WRONG_TIME = f"its time is over {MAX_AGE:.0f} s from now: see to the clock of its node"
 
 
 class AlertOutcome(StrEnum):
@@ -97,14 +97,14 @@ class Intake:
         self._second = (0, 0)
         self._news = anyio.Event()
 
-    def offer(self, received: Received) -> AlertOutcome:
+    def offer(self, received: ReceivedAlert) -> AlertOutcome:
         """Take an alert, or say why not; never waits."""
         now, alert = self._now(), received.alert
         if not received.of_a_pod:
             return AlertOutcome.NO_POD
         if alert.digest in self._seen:
             return AlertOutcome.REPLAY
-        stale = received.at is not None and abs(self._date() - received.at.timestamp()) > STALE
+        stale = received.at is not None and abs(self._date() - received.at.timestamp()) > MAX_AGE
         if not stale and self._is_recent(alert, now):
             self._remember(alert)
             return AlertOutcome.COALESCED
@@ -115,11 +115,11 @@ class Intake:
             self._remember(alert)
             self.rules.alert_held(alert, HeldReason.STALE, _WRONG_TIME)
             return AlertOutcome.STALE
-        if len(self._waiting) >= WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             # Not remembered: the sender may offer it again.
             return AlertOutcome.TOO_MANY
         self._remember(alert)
-        self._recent[_same(alert)] = now + SAME
+        self._recent[_same(alert)] = now + SAME_SECONDS
         self._waiting.append(alert)
         self._news.set()
         return AlertOutcome.TAKEN
@@ -141,7 +141,7 @@ class Intake:
             self._look_later(alert, 1)
 
     def _look_later(self, alert: Alert, looks: int) -> None:
-        if len(self._unknown) >= WAITING:
+        if len(self._unknown) >= MAX_WAITING:
             # A flood of alerts of pods that are gone: nobody else waits for these.
             self._look_again(*self._unknown.popleft()[1:], last=True)
         self._unknown.append((self._now() + UNKNOWN, looks, alert))
@@ -174,7 +174,7 @@ class Intake:
 
     def _remember(self, alert: Alert) -> None:
         self._seen[alert.digest] = None
-        if len(self._seen) > SEEN:
+        if len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
 
 

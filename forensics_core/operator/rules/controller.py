@@ -22,12 +22,12 @@ from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
 from forensics_core.operator.rules.captures import CaptureRequests
 from forensics_core.operator.rules.facts import Alert, facts_of, slim_known
+from forensics_core.operator.rules.history import CaptureHistory, rule_id
 from forensics_core.operator.rules.hold import wants_hold
-from forensics_core.operator.rules.holding import PodHolds
-from forensics_core.operator.rules.memory import Memory, rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
+from forensics_core.operator.rules.pod_holds import PodHolds
 from forensics_core.operator.rules.pods import KnownPods
-from forensics_core.operator.rules.rulebook import Rulebook, utc
+from forensics_core.operator.rules.registry import RuleRegistry, utc
 from forensics_core.operator.rules.triggers import (
     alert_held,
     at_first_look,
@@ -54,14 +54,14 @@ class RuleController:
         settings: Settings,
         events: EventRecorder,
         metrics: Metrics,
-        memory: Memory,
+        history: CaptureHistory,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._events = events
         self._metrics = metrics
-        self._memory = memory
-        self._rules = Rulebook(settings)
+        self._history = history
+        self._rules = RuleRegistry(settings)
         self._pods = KnownPods()
         self._watching: anyio.CancelScope | None = None
         self._pods_synced = False
@@ -73,8 +73,8 @@ class RuleController:
         self._held_for: tuple[CaptureRuleSpec, ...] = ()
         self._some_hold = anyio.Event()
         pause = settings.timings.overlay.total_seconds()
-        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, memory.awaits, pause)
-        memory.heard = self._holds.heard
+        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, history.awaits, pause)
+        history.heard = self._holds.heard
         self._captures = CaptureRequests(cluster, self._made, self._refused)
 
     @property
@@ -104,7 +104,7 @@ class RuleController:
         pod = self._pods.of_alert(alert)
         if pod is None:
             return False
-        found = of_alert(alert, pod, self._rules.active, self._memory, self._cluster.now())
+        found = of_alert(alert, pod, self._rules.active, self._history, self._cluster.now())
         if not last and any(isinstance(one, Trigger) and one.spares for one in found):
             # The container may have begun a moment ago.
             return False
@@ -123,14 +123,14 @@ class RuleController:
             try:
                 async with listwatch(self._cluster, CAPTURE_RULES, namespace=namespace) as events:
                     async for event in events:
-                        self._hear_rule(event, namespace)
+                        self._on_rule(event, namespace)
             except ClusterError as error:
                 # No such kind, or no right to it: an older deploy/, which works without rules.
                 log.info("Capture rules are not acted on: %s", error)
                 self._synced(namespace)
             await anyio.sleep(pause)
 
-    def _hear_rule(self, event: WatchEvent, namespace: str) -> None:
+    def _on_rule(self, event: WatchEvent, namespace: str) -> None:
         if event.type is EventType.SYNCED:
             self._synced(namespace)
             return
@@ -148,7 +148,7 @@ class RuleController:
             self._record(CAPTURE_RULES, metadata, "Invalid", str(error), warning=True)
             self._hold_for_rules()
             return
-        self._memory.recall(rule)
+        self._history.recall(rule)
         active = self._rules.put(rule, utc(self._cluster.now()))
         self._news.set()
         self._begin()
@@ -206,7 +206,7 @@ class RuleController:
         """Look at the pods that were there before a rule was, or was as it is."""
         now = self._cluster.now()
         for pod in self._pods.values():
-            self._apply(at_first_look(pod, rules, self._memory, now))
+            self._apply(at_first_look(pod, rules, self._history, now))
 
     # The pods
 
@@ -217,7 +217,7 @@ class RuleController:
                 try:
                     async with listwatch(self._cluster, PODS, remember=slim_known) as events:
                         async for event in events:
-                            self._hear_pod(event)
+                            self._on_pod(event)
                 except ClusterError as error:
                     self._pods_missing(str(error))
                     await anyio.sleep(self._settings.timings.overlay.total_seconds())
@@ -234,7 +234,7 @@ class RuleController:
         self._look_at_all(fresh)
         self._hold_for_rules()
 
-    def _hear_pod(self, event: WatchEvent) -> None:
+    def _on_pod(self, event: WatchEvent) -> None:
         if event.type is EventType.SYNCED:
             self._pods_synced = True
             self._pods_missing("")
@@ -248,7 +248,7 @@ class RuleController:
             if before is not None:
                 self._holds.gone(before)
                 self._stop_without_rules()
-                self._apply(vanished(before, self._rules.active, self._memory))
+                self._apply(vanished(before, self._rules.active, self._history))
             return
         after = facts_of(event.object)
         known = before if before is not None and before.uid == after.uid else None
@@ -257,7 +257,7 @@ class RuleController:
         if after == before:
             return
         self._pods[key] = after
-        self._apply(triggers(known, after, self._rules.active, self._memory, self._cluster.now()))
+        self._apply(triggers(known, after, self._rules.active, self._history, self._cluster.now()))
         # Only now is it known whether a capture is to be waited for.
         self._holds.look([after])
         self._stop_without_rules()
@@ -269,7 +269,7 @@ class RuleController:
             if isinstance(one, HeldBack):
                 self._hold_back(one)
                 continue
-            self._memory.note(one.as_captured(self._cluster.now()))
+            self._history.note(one.as_captured(self._cluster.now()))
             if one.rule.rule.spec.dry_run:
                 self._made(one)
             else:
@@ -283,12 +283,12 @@ class RuleController:
         where = f"{pod.namespace}/{pod.name}"
         reason = "WouldCapture" if dry else "Captured"
         done = f"would be captured as {trigger.name}" if dry else f"is captured: {trigger.name}"
-        self._tell(rule, reason, f"{where} {done}. {trigger.reason}")
+        self._event(rule, reason, f"{where} {done}. {trigger.reason}")
         about = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
         self._record(PODS, about, reason, f"It {done}. {trigger.reason}")
 
     def _refused(self, trigger: Trigger, message: str) -> None:
-        self._memory.withdraw(trigger.name)
+        self._history.withdraw(trigger.name)
         log.warning("The rule %s cannot capture: %s", trigger.rule.id, message)
         self._hold_back(refused(trigger, message))
 
@@ -296,13 +296,13 @@ class RuleController:
         self._rules.tally(held.rule.id).add_held(held, utc(self._cluster.now()))
         self._count(held.rule, held.event, held.reason)
         # Without the pod's name: what is held back may be a flood, and equal events are one series.
-        self._tell(held.rule, "HeldBack", f"{held.event}: {held.reason}: {held.message}")
+        self._event(held.rule, "HeldBack", f"{held.event}: {held.reason}: {held.message}")
 
     def _count(self, rule: ActiveRule, event: str, outcome: str) -> None:
         self._metrics.triggers.labels(rule=rule.name, event=str(event), outcome=str(outcome)).inc()
         self._news.set()
 
-    def _tell(self, rule: ActiveRule, reason: str, note: str) -> None:
+    def _event(self, rule: ActiveRule, reason: str, note: str) -> None:
         metadata = rule.rule.metadata
         about = {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
         self._record(CAPTURE_RULES, about, reason, note, warning=reason == "HeldBack")

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from forensics_core.api.capturerule import CaptureRule, TriggerEvent
 from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
-from forensics_core.operator.rules.memory import Captured, Extent, extent_of, rule_id
+from forensics_core.operator.rules.history import Extent, PastCapture, extent_of, rule_id
 
 
 class HeldReason(StrEnum):
@@ -84,10 +84,10 @@ class Trigger:
         """Whether the pod is neither isolated nor deleted, though the rule says so."""
         return self.extent != self.rule.extent
 
-    def as_captured(self, now: float) -> Captured:
+    def as_captured(self, now: float) -> PastCapture:
         """Return what is remembered of it."""
         dry = self.rule.rule.spec.dry_run
-        return Captured(
+        return PastCapture(
             name=self.name,
             rule=self.rule.id,
             pod_uid=self.pod.uid,

@@ -12,7 +12,7 @@ from forensics_core.readers.findings.documents import DocumentRow, number, text
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.paths import is_history
 
-MOST = 10_000
+MAX_LOGS = 10_000
 """Removed logs, and rotated ones, that are remembered of a container."""
 _LOGS = re.compile(r"/var/log(/.*)?|/(var/)?run/utmp", re.DOTALL)
 _ROTATED = re.compile(
@@ -37,13 +37,13 @@ class RemovedLogs:
         path, kind = text(row.get("path")), row.get("kind")
         if not _LOGS.fullmatch(path):
             return
-        if kind == "D" and len(self._removed) < MOST:
+        if kind == "D" and len(self._removed) < MAX_LOGS:
             size = 0 if row.get("type") == "directory" else number(row.get("size"))
             self._removed[path] = size, _gone(row)
         if kind in {"A", "C"} and (match := _ROTATED.fullmatch(path)):
             name, compressed = match[1], match[2]
             size = number(row.get("size")) * (_SMALLER if compressed else 1)
-            if name in self._rotated or len(self._rotated) < MOST:
+            if name in self._rotated or len(self._rotated) < MAX_LOGS:
                 self._rotated[name] = max(size, self._rotated.get(name, 0))
 
     def found(self) -> Iterator[tuple[str, str]]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import anyio
 
-from forensics_core.operator.alerts.falco import Received, read_alert
-from forensics_core.operator.alerts.intake import LOOKS, WAITING, AlertOutcome, Intake
+from forensics_core.operator.alerts.falco import ReceivedAlert, read_alert
+from forensics_core.operator.alerts.intake import LOOKS, MAX_WAITING, AlertOutcome, Intake
 from forensics_core.operator.rules.facts import Alert
 from forensics_core.operator.rules.outcomes import HeldReason
 from tests.unit.operator.alerts.messages import body, falco
@@ -65,7 +65,7 @@ class Clock:
         self.at += timedelta(seconds=seconds)
 
 
-def received(pod: str = "web-0", *, after: float = 0, **more: Any) -> Received:
+def received(pod: str = "web-0", *, after: float = 0, **more: Any) -> ReceivedAlert:
     moment = (NOW + timedelta(seconds=after)).isoformat()
     return read_alert(body(falco(pod, **{"time": moment, **more})))
 
@@ -147,8 +147,8 @@ async def test_more_than_so_many_a_second_are_refused_until_the_next() -> None:
 
 async def test_a_flood_of_different_pods_fills_a_bounded_queue_and_no_more() -> None:
     intake = Intake(Rules(), 100_000, Clock())
-    outcomes = [intake.offer(received(f"web-{number}")) for number in range(WAITING + 10)]
-    assert outcomes.count(AlertOutcome.TAKEN) == WAITING
+    outcomes = [intake.offer(received(f"web-{number}")) for number in range(MAX_WAITING + 10)]
+    assert outcomes.count(AlertOutcome.TAKEN) == MAX_WAITING
     assert outcomes[-10:] == [AlertOutcome.TOO_MANY] * 10
 
 
@@ -187,7 +187,7 @@ async def test_a_flood_of_pods_that_are_gone_shuts_out_no_other_one() -> None:
     clock, rules = Clock(), Rules()
     intake = Intake(rules, 100_000, clock)
     async with running(intake):
-        for several in (range(WAITING), range(WAITING, WAITING + 5)):
+        for several in (range(MAX_WAITING), range(MAX_WAITING, MAX_WAITING + 5)):
             for number in several:
                 assert intake.offer(received(f"gone-{number}")) is AlertOutcome.TAKEN
             await anyio.wait_all_tasks_blocked()
