@@ -45,7 +45,7 @@ class AlertOutcome(StrEnum):
     TAKEN = "Taken"
     COALESCED = "Coalesced"
     REPLAY = "Replay"
-    MAX_AGE = "Stale"
+    STALE = "Stale"
     NO_POD = "NoPod"
     TOO_MANY = "TooMany"
 
@@ -113,8 +113,8 @@ class Intake:
             return AlertOutcome.TOO_MANY
         if stale:
             self._remember(alert)
-            self.rules.alert_held(alert, HeldReason.MAX_AGE, _WRONG_TIME)
-            return AlertOutcome.MAX_AGE
+            self.rules.alert_held(alert, HeldReason.STALE, _WRONG_TIME)
+            return AlertOutcome.STALE
         if len(self._waiting) >= MAX_WAITING:
             # Not remembered: the sender may offer it again.
             return AlertOutcome.TOO_MANY

@@ -188,7 +188,7 @@ def slim_known(pod: Object) -> Object:
 
 
 def _interned(labels: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the labels so that equal words of thousands of pods are in history once."""
+    """Return the labels so that equal words of thousands of pods are in memory once."""
     return {sys.intern(key): sys.intern(str(value)) for key, value in (labels or {}).items()}
 
 

@@ -67,7 +67,7 @@ def extent_of(spec: PodCheckpointSpec) -> Extent:
 def _extent(
     isolates: bool, deletes: bool, containers: tuple[str, ...], artifacts: tuple[ArtifactKind, ...]
 ) -> Extent:
-    # Thousands of captures of a few rules: each extent is in history once.
+    # Thousands of captures of a few rules: each extent is in memory once.
     return Extent(isolates, deletes, frozenset(containers), frozenset(artifacts))
 
 

@@ -21,7 +21,7 @@ class HeldReason(StrEnum):
     POD_GONE = "PodGone"
     NOT_FOUND = "NotFound"
     NEVER_RAN = "NeverRan"
-    MAX_AGE = "Stale"
+    STALE = "Stale"
     REFUSED = "Refused"
 
 

@@ -21,6 +21,7 @@ from forensics_core.errors import UsageError
 from forensics_core.kube.connection import connect
 from forensics_core.operator.alerts.certificate import make_certificate
 from forensics_core.operator.alerts.endpoint import AlertEndpoint, EndpointLimits, take_alerts
+from forensics_core.operator.alerts.falco import BODY_LIMIT
 from forensics_core.operator.alerts.intake import Intake
 from forensics_core.operator.alerts.tokens import Tokens
 from forensics_core.operator.rules.controller import RuleController
@@ -217,7 +218,7 @@ async def test_what_is_no_alert_or_too_large_is_refused(acting: Acting) -> None:
     async with acting.working() as rules, taking(acting, rules) as sender:
         await acting.begun(rules)
         assert await sender.send(b"22:39: Notice A shell") == (400, "Unreadable")
-        assert await sender.send(b" " * 70_000) == (413, "TooLarge")
+        assert await sender.send(b" " * (BODY_LIMIT + 1)) == (413, "TooLarge")
         async with sender.session.get(sender.url) as answer:
             assert answer.status == 405
         assert await sender.send(now()) == (202, "Taken")

@@ -114,8 +114,8 @@ async def test_what_is_sent_again_is_ignored() -> None:
 async def test_what_is_old_or_of_the_future_is_ignored_and_told() -> None:
     rules = Rules()
     intake = Intake(rules, 10, Clock())
-    assert intake.offer(received(after=-601)) is AlertOutcome.MAX_AGE
-    assert intake.offer(received(after=601)) is AlertOutcome.MAX_AGE
+    assert intake.offer(received(after=-601)) is AlertOutcome.STALE
+    assert intake.offer(received(after=601)) is AlertOutcome.STALE
     said = "Stale: its time is over 600 s from now: see to the clock of its node"
     assert rules.held == [said, said]
     assert intake.offer(received(after=-601)) is AlertOutcome.REPLAY
@@ -200,7 +200,7 @@ async def test_only_the_date_says_what_is_stale() -> None:
     clock, late = Clock(), Clock(NOW + timedelta(days=1))
     intake = Intake(Rules(), 10, clock, late)
     assert intake.offer(received(after=86400)) is AlertOutcome.TAKEN
-    assert intake.offer(received()) is AlertOutcome.MAX_AGE
+    assert intake.offer(received()) is AlertOutcome.STALE
 
 
 async def test_what_is_remembered_is_bounded() -> None:

@@ -145,10 +145,8 @@ def test_at_the_first_look_what_was_before_the_rule_or_an_hour_ago_is_history(
 
 def test_what_happened_after_a_capture_is_found_at_the_first_look_beside_what_it_was_for() -> None:
     active = rule("dying", "Annotated", "OOMKilled", "CrashLoop", "Deleted", limits={"perPod": 9})
-    history, crash = (
-        CaptureHistory(),
-        looping(when=-100) | {"lastState": terminated("OOMKilled", 137, -100)},
-    )
+    history = CaptureHistory()
+    crash = looping(when=-100) | {"lastState": terminated("OOMKilled", 137, -100)}
     (first,) = decided(None, pod("web-0", crash, metadata=WISH), active, history=history)
     assert isinstance(first, Trigger)
     assert first.happening.event == "Annotated"
@@ -208,7 +206,7 @@ def test_a_capture_under_way_does_not_stand_for_one_that_contains_the_pod(
 
 
 def in_order(*given: ActiveRule) -> list[ActiveRule]:
-    """Return rules as the registry has them."""
+    """Return rules as the rulebook has them."""
     return sorted(given, key=lambda one: one.rank)
 
 
