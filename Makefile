@@ -58,11 +58,13 @@ lint: $(PACKAGES) ## Style, types and layers
 unit: $(PACKAGES) ## The tests that need no servers
 	$(BIN)/pytest tests/unit $(PYTEST_ARGS)
 
-bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/
+bench: $(INSTALLED) ## Measure everything, for hours; writes docs/: with KUBECONFIG also on that cluster
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.request
 	@$(BIN)/python -m bench.operator
 	@$(BIN)/python -m bench.incident
 	@$(BIN)/python -m bench.hold
+	@$(BIN)/python -m bench.rules
 	@$(BIN)/python -m bench.slack
 	@$(BIN)/python -m bench.recall
 	@$(BIN)/python -m bench.report

@@ -30,7 +30,7 @@ from forensics_core.models import (
     S3Access,
 )
 
-__all__ = ["capture_container"]
+__all__ = ["CaptureArguments", "capture_container"]
 
 _GROUP = "forensics.capture"
 

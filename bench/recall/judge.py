@@ -11,9 +11,9 @@ from bench.recall.outputs import OutputStream, chunks
 from lab.intruder.container import PlantedTrace
 from lab.intruder.trace import WORD, Clue
 
-AROUND = 400
+MATCH_WINDOW = 400
 """Bytes before and behind an anchor in which `Clue.near` may match: a row, or a tar header."""
-_OVERLAP = 4 * AROUND
+_OVERLAP = 4 * MATCH_WINDOW
 
 
 class TraceOutcome(StrEnum):
@@ -77,7 +77,7 @@ class ClueSearch:
     def _judge(self, clue: Clue, block: bytes, start: int, name: str) -> None:
         if clue in self._found:
             return
-        around = block[max(0, start - AROUND) : start + AROUND]
+        around = block[max(0, start - MATCH_WINDOW) : start + MATCH_WINDOW]
         if clue.anchor.encode("latin-1") in around and _matches(clue, around):
             self._found[clue] = name
 

@@ -56,6 +56,7 @@ def described(document: bytes) -> ContainerInfo:
         image=config.get("Image", ""),
         image_id=said.get("Image", ""),
         state=state["Status"],
+        # 0 of a container that does not run.
         pid=state.get("Pid") or None,
         log_streams=streams,
         document=document,
@@ -106,6 +107,7 @@ def refusal(status: int, body: bytes) -> Exception:
         said = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
         said = body.decode(errors="replace").strip() or f"status {status}"
+    # A container that is being removed is a conflict, 409, which only its words tell from others.
     if status == 404 or "dead or marked for removal" in said:
         return ContainerGone(
             f"The Docker Engine says: {said}", hint="It was removed; what was read of it is kept"

@@ -329,6 +329,7 @@ class DockerRuntime:
     async def _get(
         self, path: str, limits: aiohttp.ClientTimeout = TIMEOUT
     ) -> AsyncIterator[AsyncIterator[bytes]]:
+        # Without a version in front of the path the engine answers in its newest one.
         url = f"{self._client.docker_host}/{path}"
         try:
             answer = await self._client.session.get(url, read_bufsize=READ_BUFFER, timeout=limits)

@@ -83,6 +83,7 @@ def _next_data(data: int, offset: int) -> int:
     try:
         return os.lseek(data, offset, os.SEEK_DATA)
     except OSError as error:
+        # There is no data any more: a hole up to the end, or the end itself.
         if error.errno != errno.ENXIO:
             raise
         return max(os.fstat(data).st_size, offset)

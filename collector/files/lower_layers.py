@@ -26,6 +26,7 @@ LayerPath = tuple[int, bytes]
 
 def is_whiteout(status: os.stat_result, place: int, marks: bytes) -> bool:
     """Return whether an entry of a layer says that its name is deleted."""
+    # A device 0:0; or, since Linux 6.7, where none can be made, an empty file that is marked.
     if stat.S_ISCHR(status.st_mode):
         return status.st_rdev == 0
     empty = stat.S_ISREG(status.st_mode) and status.st_size == 0
@@ -87,6 +88,8 @@ class LowerDirectory:
                 if is_whiteout(status, place, self._marks):
                     break
                 folder = stat.S_ISDIR(status.st_mode)
+                # A directory goes on below, but not as a file: what is no directory there is
+                # hidden.
                 if folder or not found:
                     found.append((status, (root, join(path, name))))
                 if not folder or is_opaque(place, self._marks):

@@ -187,6 +187,7 @@ def _own_number(process: Process, number: int) -> int:
 def _pointers(process: Process, machine: elf.Machine, number: int) -> bytes:
     """Return registers that hold the program counter and stack pointer of a waiting thread."""
     with suppress(OSError, ValueError):
+        # Call, arguments, stack pointer, program counter; a thread that does not wait is `running`.
         words = process.read(f"task/{number}/syscall", 256).split()
         if len(words) >= 3:
             return elf.pointers(machine, int(words[-1], 16), int(words[-2], 16))
@@ -194,6 +195,7 @@ def _pointers(process: Process, machine: elf.Machine, number: int) -> bytes:
 
 
 def _info(process: Process) -> elf.Info:
+    # Behind the name in brackets: the first of these is field 3, the parent 4, the niceness 19.
     stat = process.read("stat", 4096).rpartition(b")")[2].split()
     status = _fields(process.read("status"))
     own = (int(status[name].split()[-1]) for name in (b"NSpgid", b"NSsid"))

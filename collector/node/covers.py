@@ -16,7 +16,7 @@ from collector.node.procfs import Process
 
 MAX_COVERS = 200
 """Mounts that are listed."""
-MAX_SPACES = 64
+MAX_NAMESPACES = 64
 """Mount namespaces that are looked at."""
 _NUMBERED = re.compile(rb"/(\d+)(?:/|$)")
 
@@ -48,7 +48,7 @@ class CoveringMounts:
 
 
 def covers(
-    pids: Iterable[int], *, most: int = MAX_COVERS, spaces: int = MAX_SPACES
+    pids: Iterable[int], *, most: int = MAX_COVERS, spaces: int = MAX_NAMESPACES
 ) -> CoveringMounts:
     """Return the mounts over folders of processes that these processes see. It blocks."""
     seers: dict[tuple[bytes, bytes], int] = {}

@@ -35,7 +35,7 @@ _SHM_RDONLY = 0o10000
 _FAILED = ctypes.c_void_p(-1).value
 MAX_SEGMENTS = 200
 """Segments that are listed."""
-MAX_SPACES = 64
+MAX_NAMESPACES = 64
 """IPC namespaces that are looked into."""
 
 
@@ -107,7 +107,7 @@ class UnreadNamespace(NamedTuple):
 def segments(
     pids: Sequence[int],
     wanted: Callable[[bytes, int], bool] = lambda *_: False,
-    most: int = MAX_SPACES,
+    most: int = MAX_NAMESPACES,
 ) -> list[SharedSegment | Queue | UnreadNamespace]:
     """Return the segments and queues of the IPC namespaces of these processes.
 

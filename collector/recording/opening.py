@@ -28,7 +28,7 @@ from collector.recording.sockets import Notices, SocketWatch, open_diag
 from collector.recording.watch import ContainerWatch
 from collector.recording.writes import Writes
 
-MAX_SPACES = 16
+MAX_NAMESPACES = 16
 """Network namespaces of one container that are watched."""
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ def _open_networks(
     for pid in sorted(sources.watch.members.known):
         with suppress(FileNotFoundError, ProcessLookupError), Process.open(pid) as process:
             space = process.link("ns/net")
-            if space not in seen and len(seen) < MAX_SPACES:
+            if space not in seen and len(seen) < MAX_NAMESPACES:
                 seen.add(space)
                 name = readable(space)
                 if sources.attempt("network", partial(_enter_namespace, process)):

@@ -113,6 +113,7 @@ class Notices:
                 self.is_dry = True
                 return
             body = data[_MESSAGE.size :]
+            # 0 is the kernel: processes can send to such a socket, too.
             if sender[0] or len(body) < _BODY:
                 continue
             if not self._last.pop(body[_COOKIE], None):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forensics_core.readers.compare.difference import Differences
     from forensics_core.readers.notes import Notes
 
-_SHOWN = 500
+_MAX_SHOWN = 500
 """Differences of a container that are shown to people; JSON has more."""
 
 
@@ -141,7 +141,7 @@ def _show(several: list[Differences], notes: Notes) -> None:
         ranked = found.ranked()
         rows = [
             [each.severity, each.kind, each.area, each.subject, each.rule or "", each.detail]
-            for each in ranked[:_SHOWN]
+            for each in ranked[:_MAX_SHOWN]
         ]
         if rows:
             print_text(table(["SEVERITY", "HOW", "WHAT", "SUBJECT", "RULE", "DETAIL"], rows))

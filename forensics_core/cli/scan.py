@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from forensics_core.readers.scan.rules import RuleMatch
     from forensics_core.storage.objects import Traffic
 
-_SHOWN = 3
+_MAX_SHOWN = 3
 """Matches of a rule in one file that a line shows."""
 _NOUNS = {"memory": "core"}
 """What one of a kind is called where its word cannot be counted."""
@@ -189,7 +189,9 @@ def _line(result: ScanResult) -> str:
 def _matched(found: RuleMatch) -> str:
     namespace, rule = found.name
     tags = f" ({', '.join(found.tags)})" if found.tags else ""
-    places = [f'{hit.pattern} at {hit.offset:#x} "{hit.excerpt}"' for hit in found.hits[:_SHOWN]]
+    places = [
+        f'{hit.pattern} at {hit.offset:#x} "{hit.excerpt}"' for hit in found.hits[:_MAX_SHOWN]
+    ]
     more = found.total - len(places)
     places += [f"{more} more"] if more else []
     return f"{namespace}.{rule}{tags}" + (f": {', '.join(places)}" if places else "")

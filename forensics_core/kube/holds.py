@@ -47,6 +47,7 @@ async def hold_pod(
     cluster: ClusterConnection, namespace: str, name: str, uid: str, seconds: int
 ) -> None:
     """Put the hold on a pod. Raises `Conflict` for another pod, `Invalid` for one being deleted."""
+    # A strategic patch adds to the list; a merge patch would put ours in place of everybody's.
     marked = {"labels": {HOLD_LABEL: str(seconds)}, "finalizers": [HOLD_FINALIZER]}
     await _patch(cluster, namespace, name, {"uid": uid, **marked})
 

@@ -46,6 +46,7 @@ _PRESERVED = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
     "to remove them or set propagationPolicy=Orphan to suppress this warning"
 )
+# What a real API server takes.
 _BODY_LIMIT = 3 * 1024 * 1024
 TOKEN = "loopback"  # noqa: S105 # opens nothing but a stand-in on 127.0.0.1
 
@@ -108,6 +109,7 @@ class Server:
             status = error.code
             raise
         finally:
+            # A watch was recorded as it began: it may never end.
             if call.info.verb != "watch" or status >= 300:
                 self._record(call, status)
 
@@ -266,9 +268,11 @@ class Server:
         options = WatchOptions(
             resource_version=query.get("resourceVersion", ""),
             bookmarks=is_set(query, "allowWatchBookmarks"),
+            # A real server chooses between 30 and 60 minutes.
             timeout=float(query.get("timeoutSeconds") or 1800),
             initial_events=is_set(query, "sendInitialEvents"),
         )
+        # Refused before the stream begins: after that there is no status code any more.
         listing.revision_of(options.resource_version or "0")
         watch = Watch(
             self.operations.store,

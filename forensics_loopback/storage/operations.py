@@ -159,6 +159,7 @@ class Operations:
         options = options or WriteOptions()
         if content_type == APPLY:
             return self._apply(target, body, options)
+        # Only the types of built-in kinds say by which key lists are merged.
         if content_type == STRATEGIC and target.resource.custom:
             raise unsupported_media([JSON_PATCH, MERGE, APPLY])
         patched = {MERGE: patch.merge_patch, JSON_PATCH: patch.json_patch}
@@ -250,6 +251,7 @@ class Operations:
         applied = apply(None, wanted, manager, schema_of(target.resource), force=True)
         entries = applied["metadata"].get("managedFields")
         metadata(applied)["name"] = target.name
+        # Who applied what is noted already; as a creation it would be noted a second time.
         silent = WriteOptions(dry_run=True, validation=options.validation)
         written = self.create(target.resource, target.namespace, applied, silent)
         if entries:
@@ -289,4 +291,5 @@ class Operations:
 
 
 def _needs_version(resource: ServedResource) -> bool:
+    # All other built-in kinds allow an update of whatever version there is.
     return resource.custom or resource.plural == "leases"

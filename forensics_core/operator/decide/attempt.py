@@ -54,7 +54,7 @@ NextStep: TypeAlias = Action | Look
 UNREACHABLE = "DestinationUnreachable"
 REPLACED = "the manifest is not the one that was found first"
 ORDER_LOST = "The work order is gone, so the manifest cannot be checked against it."
-SHOWN = 5
+MAX_SHOWN = 5
 """Differences between manifest and order that a message lists."""
 
 
@@ -176,8 +176,8 @@ def judge(observed: Observed, settings: Settings, found: object) -> NextStep:
 
 
 def _refuse(observed: Observed, settings: Settings, wrong: tuple[str, ...]) -> NextStep:
-    more = f"; and {len(wrong) - SHOWN} more" if wrong[SHOWN:] else ""
-    message = f"The evidence is not as ordered: {'; '.join(wrong[:SHOWN])}{more}."
+    more = f"; and {len(wrong) - MAX_SHOWN} more" if wrong[MAX_SHOWN:] else ""
+    message = f"The evidence is not as ordered: {'; '.join(wrong[:MAX_SHOWN])}{more}."
     reason = refusal(wrong, cancelled=observed.checkpoint.spec.cancel)
     return fail(observed, settings, reason, message)
 

@@ -70,10 +70,7 @@ from forensics_core.operator.decide.attempt import (
     thaw_first,
     without_evidence,
 )
-from forensics_core.operator.decide.checks import (
-    Refusal,
-    check,
-)
+from forensics_core.operator.decide.checks import Refusal, check
 from forensics_core.operator.decide.turn import look_due
 from forensics_core.operator.observed import (
     Absent,

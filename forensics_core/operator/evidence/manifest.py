@@ -54,7 +54,7 @@ class StoredManifest:
 
 MAX_CONTAINERS = 256
 """Rows that a status has room for. A pod may have more containers; the manifest has all."""
-SHOWN = 10
+MAX_SHOWN = 10
 """Gaps of a capture that its checkpoint's status tells; the others are counted."""
 NOTHING = "it has nothing of any container"
 """How the one difference of a bundle begins that says why it has nothing of its pod."""
@@ -99,7 +99,7 @@ def evidence_of(bundle: FinishedBundle) -> BundleFacts:
     names = frozenset(container.name for container in capture.containers)
     shown = [
         f"{gap.container + ': ' if gap.container else ''}{gap.what} ({gap.message})"
-        for gap in gaps[:SHOWN]
+        for gap in gaps[:MAX_SHOWN]
     ]
     return BundleFacts(
         uid=str(order.uid),

@@ -18,7 +18,7 @@ from forensics_core.api.names import (
 )
 from forensics_core.api.podcheckpoint import PodCheckpoint
 
-REMEMBERED = 20_000
+MAX_REMEMBERED = 20_000
 """Captures that are remembered, of all rules together: some 10 MB."""
 OVERLAP = 60.0
 """Seconds for which a capture by one rule stands for others of the same pod, once it is over."""
@@ -65,7 +65,7 @@ def place_of(name: str, rule: str, *, dry: bool) -> tuple[str, str]:
 class CaptureHistory:
     """The captures that rules asked for."""
 
-    def __init__(self, limit: int = REMEMBERED) -> None:
+    def __init__(self, limit: int = MAX_REMEMBERED) -> None:
         self._limit = limit
         self._all: OrderedDict[tuple[str, str], PastCapture] = OrderedDict()
         self._by_pod: dict[str, set[tuple[str, str]]] = {}

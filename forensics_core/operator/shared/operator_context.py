@@ -39,7 +39,7 @@ from forensics_core.storage.s3.storage import S3Storage
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 2000
+MAX_REMEMBERED = 2000
 """Attempts whose context is remembered while they wait."""
 
 
@@ -95,7 +95,7 @@ class OperatorContext:
     def remember(self, location: str, context: StoredContext) -> None:
         """Note that an attempt's context is stored."""
         self.stored[location] = context
-        if len(self.stored) > REMEMBERED:
+        if len(self.stored) > MAX_REMEMBERED:
             self.stored.popitem(last=False)
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:

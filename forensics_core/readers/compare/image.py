@@ -116,6 +116,7 @@ def _plain(file: BinaryIO, blob: ImageBlob) -> Iterator[bytes]:
     """Yield what is in a layer, decompressed, in pieces of bounded size."""
     stored = _stored(file, blob)
     first = next(stored, b"")
+    # By what it is: `docker save` names no media types, and other programs wrong ones.
     if first.startswith(b"\x1f\x8b"):
         yield from _gunzipped(first, stored)
     elif first.startswith(b"\x28\xb5\x2f\xfd"):
@@ -140,6 +141,8 @@ def _gunzipped(first: bytes, stored: Iterator[bytes]) -> Iterator[bytes]:
             yield inflate.decompress(block, _BLOCK)
             block = inflate.unconsumed_tail
             if inflate.eof:
+                # A gzip file may have several members, one after the other, as eStargz has one a
+                # file.
                 block, inflate = inflate.unused_data, zlib.decompressobj(_GZIP)
         block = next(stored, None)
 

@@ -129,6 +129,7 @@ def _network(found: Surroundings, document: dict[str, Any], labels: dict[str, An
     for policy in items(document, "networkPolicies"):
         spec = part(policy, "spec")
         if selects(part(spec, "podSelector"), labels):
+            # What a policy restricts that does not say.
             types = ", ".join(strings(spec.get("policyTypes"))) or "Ingress"
             found.policies.append(f"{_name(policy)}: restricts {types}")
     if not found.policies:

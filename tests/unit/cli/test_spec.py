@@ -6,7 +6,7 @@ import pytest
 
 from forensics_core.api.order import ArtifactKind, Compression, RetentionMode
 from forensics_core.cli import options, request
-from forensics_core.cli.request import build_spec, pod_name
+from forensics_core.cli.spec import build_spec, pod_name
 from forensics_core.errors import UsageError
 
 

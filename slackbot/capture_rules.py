@@ -18,7 +18,7 @@ from forensics_core.errors import ClusterError, UsageError
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.resources import CAPTURE_RULES
-from slackbot.blocks.rules import RuleChanges, rules_message
+from slackbot.blocks.capture_rules import RuleChanges, rules_message
 from slackbot.errors import SlackError
 from slackbot.report_context import ReportContext
 from slackbot.settings import Settings
@@ -26,7 +26,7 @@ from slackbot.slack import LATE
 
 log = logging.getLogger(__name__)
 
-LATER = 60.0
+LOOK_AGAIN_SECONDS = 60.0
 """Seconds until the rules are looked for again where there are none: CRD or rights may come."""
 
 
@@ -62,7 +62,7 @@ class RuleReporter:
                 await self._follow()
             except ClusterError as error:
                 log.warning("CaptureRules are not reported: %s", error)
-            await anyio.sleep(LATER)
+            await anyio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _follow(self) -> None:
         where = self.settings.namespace
@@ -93,7 +93,7 @@ class RuleReporter:
         changed.set()
 
     async def _post_changes(self) -> None:
-        backoff = Backoff(1.0, LATER)
+        backoff = Backoff(1.0, LOOK_AGAIN_SECONDS)
         while True:
             changed = self._changed
             news = self._news()
@@ -103,7 +103,7 @@ class RuleReporter:
             try:
                 for channel, several in news.items():
                     await self._post(channel, several)
-                backoff = Backoff(1.0, LATER)
+                backoff = Backoff(1.0, LOOK_AGAIN_SECONDS)
             except (SlackError, ClusterError) as error:
                 log.warning("What rules held back is not told yet: %s", error)
                 await anyio.sleep(backoff.next())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from forensics_loopback.validation import rules
+from forensics_loopback.validation import cel
 
 SELF: dict[str, Any] = {
     "a": 1,
@@ -44,7 +44,7 @@ SELF["deep"] = [{"in": {"namespace": 1}, "a-b": 2}]
     ],
 )
 def test_an_expression_has_the_value_that_kubernetes_gives(source: str, value: object) -> None:
-    assert rules.evaluate(source, {"self": SELF, "string": "?"}) == value
+    assert cel.evaluate(source, {"self": SELF, "string": "?"}) == value
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_an_expression_has_the_value_that_kubernetes_gives(source: str, value: o
     ],
 )
 def test_unknown_syntax_and_functions_are_unsupported(source: str) -> None:
-    with pytest.raises(rules.Unsupported):
-        rules.evaluate(source, {"self": SELF})
+    with pytest.raises(cel.Unsupported):
+        cel.evaluate(source, {"self": SELF})
 
 
 @pytest.mark.parametrize("source", ["self.none", "self.a in self.a", "self.name.matches('(?!a)')"])
 def test_missing_fields_and_mixed_types_fail_the_evaluation(source: str) -> None:
-    with pytest.raises(rules.EvaluationFailed):
-        rules.evaluate(source, {"self": SELF})
+    with pytest.raises(cel.EvaluationFailed):
+        cel.evaluate(source, {"self": SELF})
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_missing_fields_and_mixed_types_fail_the_evaluation(source: str) -> None
     ],
 )
 def test_a_broken_rule_gives_its_message(rule: dict[str, Any], message: str | None) -> None:
-    assert rules.broken(rule, SELF, {"a": 3}) == message
+    assert cel.broken(rule, SELF, {"a": 3}) == message
 
 
 def test_a_rule_about_the_old_object_is_for_updates_only() -> None:
-    assert rules.broken({"rule": "self.a == oldSelf.a"}, SELF, None) is None
+    assert cel.broken({"rule": "self.a == oldSelf.a"}, SELF, None) is None
 
 
 def test_a_rule_that_fails_to_evaluate_is_broken() -> None:
-    assert "none" in (rules.broken({"rule": "self.none == 1"}, SELF, None) or "")
+    assert "none" in (cel.broken({"rule": "self.none == 1"}, SELF, None) or "")
