@@ -140,7 +140,7 @@ class MemberSearch:
         later than it."""
         proc = host_proc()
         end, low = highest(proc) + 1, min(self.found, default=self.first)
-        late = min(max(latest(proc), *listed) + RESERVE, end)
+        late = min(max([latest(proc), *listed]) + RESERVE, end)
         probe = Probe(proc, time.monotonic() + self.seconds)
         for numbers in (range(low, late), range(late, end), range(1, min(low, end))):
             for pid in probe.look(numbers, listed):
