@@ -38,6 +38,7 @@ from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.ends import LITTLE_TABLE
 from forensics_core.bundle.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
 from forensics_core.bundle.writer import shortened
 from forensics_core.errors import ContainerGone, DestinationError, ForensicsError, UsageError
@@ -104,7 +105,7 @@ async def _capture_mounts(capture: ContainerCapture, limits: MountLimits) -> Non
         document |= {"digest": ALGORITHM, "digestKey": capture.digest_key.hex()}
     document["mounts"] = [each.row() for each in planned]
     kind = min(_KINDS & capture.wanted, default=ArtifactKind.FILESYSTEM)
-    await capture.add_json(MOUNTS, kind, document, method=METHOD)
+    await capture.add_json(MOUNTS, kind, document, method=METHOD, little=LITTLE_TABLE)
     _account(capture, seen, planned, limits)
     capture.held.kept = []
     if selection.every and not archived:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +33,9 @@ class Program:
 
 def _toml(*names: str) -> Callable[[bytes], Any]:
     def find(content: bytes) -> Any:
+        # Few nodes have such a file read, and its expressions take a hundredth of a start.
+        import tomllib
+
         value: Any = tomllib.loads(content.decode())
         for name in names:
             value = value[name]

@@ -23,6 +23,7 @@ from forensics_core.bundle.expected import ExpectedObject, contradictions, selec
 from forensics_core.bundle.identity import SEAL_REFUSED, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
 from forensics_core.bundle.object_checks import check_each, check_object
+from forensics_core.bundle.parts import reading
 from forensics_core.bundle.reader import MANIFEST_LIMIT, BundleReader, open_bundle
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.bundle.verify import WORKERS
@@ -157,7 +158,7 @@ class Fetcher:
                 await writer.write(block)
                 self._meter.bytes_read += len(block)
 
-            async with aclosing(self._bundle.read(expected.name)) as blocks:
+            async with reading(self._bundle, expected) as blocks:
                 problem = await check_object(blocks, expected, write)
             if problem is None or problem.kind is not ProblemKind.MISSING:
                 await writer.commit()

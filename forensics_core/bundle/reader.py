@@ -88,6 +88,9 @@ class BundleReader(LocatedBundle):
     """An open bundle; made by `open_bundle`. Reading from it verifies nothing by itself."""
 
     statement: Statement
+    ends: dict[str, bytes] = field(default_factory=dict, kw_only=True, compare=False)
+    """The last bytes of objects, by name, as far as they were met as a copy elsewhere: not
+    verified, like anything that is read of a part of an object. See `ends`."""
 
     @cached_property
     def objects(self) -> dict[str, ExpectedObject]:

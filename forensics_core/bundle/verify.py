@@ -8,7 +8,6 @@ for problem in verification.problems:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from forensics_core.bundle.expected import ExpectedObject, contradictions, selec
 from forensics_core.bundle.identity import SEAL_REFUSED, EvidenceIdentity, mismatches, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, WRITTEN_AFTER_MANIFEST
 from forensics_core.bundle.object_checks import check_each, check_object
+from forensics_core.bundle.parts import reading
 from forensics_core.bundle.reader import (
     MANIFEST_LIMIT,
     BundleReader,
@@ -249,7 +249,7 @@ class Verifier:
 
     async def _check(self, expected: ExpectedObject) -> Problem | None:
         checksums = expected.name == SHA256SUMS
-        async with aclosing(self._bundle.read(expected.name)) as blocks:
+        async with reading(self._bundle, expected) as blocks:
             problem = await check_object(blocks, expected, self._keep if checksums else self._count)
         if checksums:
             self._checksums_read = problem is None or problem.kind is ProblemKind.MISMATCH

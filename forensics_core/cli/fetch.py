@@ -13,10 +13,10 @@ from forensics_core.cli.options import (
     output_option,
     owner_option,
     print_traffic,
+    run_reader,
     select_option,
     traffic_as_json,
 )
-from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, print_json, print_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def fetch_command(
     a bundle, 'forensics verify' wants to be given the same --select.
     """
     bring = partial(_fetch, location, folder, decompress, select, expected_bucket_owner)
-    _print_result(*run(partial(bring, quiet=output == "json")), output)
+    _print_result(*run_reader(partial(bring, quiet=output == "json")), output)
 
 
 async def _fetch(

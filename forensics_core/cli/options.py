@@ -6,13 +6,15 @@ Those of a cluster are in `cluster`: the collector, which has none, uses these.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from forensics_core._internal.startup import load_aiohttp
 from forensics_core._internal.units import human_size, parse_size
+from forensics_core.cli.program import run
 
 if TYPE_CHECKING:
     from forensics_core.bundle.reader import BundleReader
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     """What was fetched, and how many bytes there are."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 RETENTION_MODES = ("Governance", "Compliance")
 """Spelled out, as the models are only loaded when they are needed; a test compares."""
@@ -164,6 +167,12 @@ def _check_account(_: click.Context, __: click.Parameter, value: str | None) -> 
     if value and not re.fullmatch("[0-9]{12}", value):
         raise click.BadParameter(f"{value!r} is not an account of AWS, which has 12 digits")
     return value
+
+
+def run_reader(work: Callable[[], Awaitable[T]]) -> T:
+    """Do what `run` does, for a command that reads bundles: with less to load."""
+    load_aiohttp()
+    return run(work)
 
 
 @asynccontextmanager

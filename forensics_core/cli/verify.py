@@ -15,10 +15,10 @@ from forensics_core.cli.options import (
     output_option,
     owner_option,
     print_traffic,
+    run_reader,
     select_option,
     traffic_as_json,
 )
-from forensics_core.cli.program import run
 from forensics_core.cli.render import clean, clean_message, print_json, print_text
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def verify_command(
     public_key = key.read_bytes() if key else None
     read = partial(_verify, location, public_key, wanted, expected_bucket_owner)
     options = {"strict": strict, "select": select, "quiet": output == "json"}
-    _print_result(*run(partial(read, **options)), output)
+    _print_result(*run_reader(partial(read, **options)), output)
 
 
 async def _verify(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
-from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.api.urgency import urgency_of
@@ -31,6 +30,7 @@ from forensics_core.operator.evidence.manifest import (
     BundleFacts,
     StoredManifest,
     UnreadableManifest,
+    aside,
     evidence_of,
 )
 from forensics_core.operator.evidence.seal import check_objects, check_seal
@@ -273,7 +273,7 @@ class Observer:
             wrong = disagreements(statement, order.order, order.sha256)
             return [*wrong, *untimely(statement.predicate, begin, now + skew)]
 
-        wrong = await to_thread.run_sync(compare)
+        wrong = await aside(len(found.data), compare)
         # What contradicts its order is not worth a request for each object that it names.
         if wrong:
             return wrong

@@ -322,9 +322,7 @@ async def _upload_one(
 ) -> None:
     digest, size = hashlib.sha256(data).hexdigest(), len(data)
     try:
-        async with destination.create(name, content_type=_type(name)) as writer:
-            await writer.write(data)
-            kept = await writer.commit()
+        kept = await destination.put(name, data, content_type=_type(name))
     except ObjectExists as error:
         kept = await store.stat(name)
         if kept.size != size or await digest_of(store, name, kept.version_id) != (digest, size):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 import anyio
 from anyio import to_thread
@@ -30,10 +32,13 @@ from forensics_core.readers.findings.small_documents import (
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import ReadableStorage, read_small
 
+T = TypeVar("T")
 LIMIT = 8 * 1024 * 1024
 """Bytes of a manifest; one of 256 containers with all their remarks has less."""
 SMALL = 256 * 1024
 """Bytes up to which several manifests are held at once."""
+AT_ONCE = 16 * 1024
+"""Bytes of JSON that are worked on in the event loop: a millisecond, and a thread costs more."""
 MAX_PARTS = 50_000
 """Objects and lists within one: some bytes of text each, hundreds of bytes in memory."""
 MAX_VALUES = 150_000
@@ -175,7 +180,10 @@ class Manifests:
                 data = None
             except TooManyObjects as error:
                 raise UnreadableManifest(error.message, hint=_HINT) from error
-            yield None if data is None else await to_thread.run_sync(parse_manifest, data)
+            if data is None:
+                yield None
+            else:
+                yield await aside(len(data), partial(parse_manifest, data))
 
 
 async def _version(store: ReadableStorage, sha256: str) -> str | None:
@@ -200,6 +208,11 @@ async def _read_large(store: ReadableStorage, version: str | None) -> bytes:
         return await read_small(store, MANIFEST, version, limit=LIMIT)
     except VerificationError as error:
         raise UnreadableManifest(error.message, hint=_HINT) from error
+
+
+async def aside(size: int, work: Callable[[], T]) -> T:
+    """Return what `work` does with `size` bytes of JSON: in a thread, where it takes its time."""
+    return work() if size <= AT_ONCE else await to_thread.run_sync(work)
 
 
 def parse_manifest(data: bytes) -> StoredManifest:

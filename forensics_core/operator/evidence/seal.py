@@ -24,7 +24,7 @@ from forensics_core.bundle.versions import (
     version_to_read,
 )
 from forensics_core.errors import ObjectExists, TooManyObjects, VerificationError
-from forensics_core.operator.evidence.manifest import check_shape
+from forensics_core.operator.evidence.manifest import aside, check_shape
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import read_small
 
@@ -69,11 +69,9 @@ async def seal_bundle(
     A seal that is there already is kept if it is ours: a crash came between writing it and saying
     so. Anything else there was put by somebody who has no key. Raises `VerificationError` then.
     """
-    seal = await to_thread.run_sync(sign, manifest, private_key)
+    seal = await aside(len(manifest), partial(sign, manifest, private_key))
     try:
-        async with destination.create(SEAL, content_type="application/json") as writer:
-            await writer.write(seal)
-            await writer.commit()
+        await destination.put(SEAL, seal, content_type="application/json")
     except ObjectExists:
         await check_seal(store, manifest, private_key)
 

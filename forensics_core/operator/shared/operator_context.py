@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 2000
 """Attempts whose context is remembered while they wait."""
+ORDERS = 256
+"""Orders that are remembered while their attempts run: some ten KiB each."""
 
 
 @dataclass
@@ -64,6 +66,11 @@ class OperatorContext:
     A capture may have to wait for its place, and the pod may be gone by then. After a restart it is
     gathered again, and whatever is stored already is kept.
     """
+
+    orders: OrderedDict[tuple[str, int], StoredOrder] = field(default_factory=OrderedDict)
+    """What was ordered, by the checkpoint's UID and its current attempt, as the cluster answered
+    when it was written: nobody need be asked again. Of earlier attempts, and after a restart, the
+    Secret is read."""
 
     kubelet_checkpoints: dict[str, tuple[KubeletCheckpoint, ...]] = field(default_factory=dict)
     """What kubelets answered, by location, until the attempt's order is written."""
@@ -98,6 +105,12 @@ class OperatorContext:
         if len(self.stored) > MAX_REMEMBERED:
             self.stored.popitem(last=False)
 
+    def remember_order(self, checkpoint: PodCheckpoint, ordered: StoredOrder) -> None:
+        """Note what the current attempt's order says, as the cluster has it."""
+        self.orders[checkpoint.metadata.uid or "", checkpoint.status.attempt] = ordered
+        if len(self.orders) > ORDERS:
+            self.orders.popitem(last=False)
+
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""
         status = checkpoint.status
@@ -129,6 +142,9 @@ class OperatorContext:
     ) -> StoredOrder | OrderLost:
         """Return an attempt's order; the current one's."""
         metadata, status = checkpoint.metadata, checkpoint.status
+        known = self.orders.get((metadata.uid or "", status.attempt))
+        if attempt is None and known is not None:
+            return known
         # By name, not by a list: the names follow from UID and attempt, and lists may be behind.
         name = child_name(metadata.name, metadata.uid or "", attempt or status.attempt)
         try:

@@ -24,7 +24,7 @@ from forensics_core.storage.s3.parts import PartBody
 from forensics_core.storage.s3.request import ObjectRequest, object_parameters, require_fit
 from forensics_core.storage.s3.retries import RequestFailed, with_retries
 from forensics_core.storage.s3.traits import Traits
-from forensics_core.storage.s3.upload import put_once, upload, version_of
+from forensics_core.storage.s3.upload import S3Upload, put_once, upload, version_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -129,6 +129,17 @@ class S3Storage:
         """Begin the object `name`; whether it exists shows at the commit."""
         request = self._request(name, content_type)
         return upload(self._client, self._access, self._budget, request, self._traits)
+
+    async def put(
+        self, name: str, data: bytes, *, content_type: str = "application/octet-stream"
+    ) -> StoredObject:
+        """Store a small object whose bytes are at hand: what `create` does, for less CPU time.
+
+        Raises `ObjectExists` if it is there.
+        """
+        request = self._request(name, content_type)
+        writer = S3Upload(self._client, self._access, self._budget, request, self._traits)
+        return await writer.put(data)
 
     async def probe(
         self, name: str, data: bytes, *, content_type: str = "application/octet-stream"

@@ -112,6 +112,11 @@ class S3Upload:
             self._filled += len(taken)
             self._size += len(taken)
 
+    async def put(self, data: bytes) -> StoredObject:
+        """Store an object whose bytes are all at hand: by one request, without a task or a part."""
+        self._blocks, self._size = [data], len(data)
+        return await self.commit()
+
     async def commit(self) -> StoredObject:
         """Make the object visible. Raises `ObjectExists` if its key was taken meanwhile."""
         if self._multipart.id is None:

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.byte_check import PIECE, THREAD_FROM
+from forensics_core.bundle.byte_check import BESIDE
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.object_checks import (
     MAX_READ,
@@ -24,6 +24,7 @@ from forensics_core.bundle.object_checks import (
     compare,
     discard,
 )
+from forensics_core.bundle.unpacking import PIECE
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import (
     AccessDenied,
@@ -89,6 +90,33 @@ async def test_an_object_that_only_its_bytes_can_vouch_for_is_read(tmp_path: Pat
     (tmp_path / "SHA256SUMS").write_bytes(DATA[::-1])
     wrong = ["SHA256SUMS is stored with another content"]
     assert await stored(tmp_path, ExpectedObject("SHA256SUMS", DIGEST)) == wrong
+
+
+async def test_what_the_listing_tells_is_not_asked_for(tmp_path: Path) -> None:
+    class Listed(LocalStorage):
+        async def list(
+            self, begin: str = "", *, only: Set[str] | None = None
+        ) -> builtins.list[StoredObject]:
+            return [StoredObject(str(each), 3, etag=f"tag-{each}") for each in range(4)]
+
+        async def stat(self, name: str, version_id: str | None = None) -> StoredObject:
+            raise AssertionError(name)
+
+    def expected(number: int, size: int = 3, etag: str = "") -> ExpectedObject:
+        return ExpectedObject(str(number), DIGEST, size, etag=etag or f"tag-{number}")
+
+    store = Listed(tmp_path)
+    found = await check_stored(store, [expected(0), expected(1)], at_once=1, most_wrong=9)
+    assert found == []
+    other = [expected(0, size=4), expected(1, etag="other"), expected(2, size=5), expected(3)]
+    found = await check_stored(store, other, at_once=1, most_wrong=9)
+    assert [problem.message for problem in found] == [
+        "is stored with 3 bytes, not 4",
+        "is stored with another content",
+        "is stored with 3 bytes, not 5",
+    ]
+    found = await check_stored(store, other, at_once=1, most_wrong=2)
+    assert [problem.name for problem in found] == ["0", "1"], "it looks no further"
 
 
 async def test_what_is_more_than_the_store_said_is_another_content(tmp_path: Path) -> None:
@@ -200,7 +228,7 @@ async def test_a_store_that_is_away_says_nothing_about_the_evidence() -> None:
         await in_versions(Summing(fails=DestinationUnreachable("away")))
 
 
-LARGE = b"".join(bytes([number]) * PIECE for number in range(THREAD_FROM // PIECE + 2))
+LARGE = b"".join(bytes([number]) * PIECE for number in range(BESIDE // PIECE + 2))
 STORED = zstandard.ZstdCompressor().compress(LARGE)
 PROMISED = ExpectedObject(
     "rootfs.tar.zst",

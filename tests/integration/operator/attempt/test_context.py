@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
+import anyio
 import pytest
 import yaml
 
@@ -147,6 +149,33 @@ async def test_what_many_ask_for_is_read_once(stage: Stage) -> None:
         shared, own = later.older["context/node.json"], later.older["context/events.json"]
         assert shared == first.older["context/node.json"], "as old as the answer is"
         assert own == later.captured_at > first.captured_at
+
+
+async def test_what_is_around_twelve_pods_of_a_namespace_is_read_once_for_all(stage: Stage) -> None:
+    deployment = stage.cluster.create(owned("Deployment", "web", None))
+    replicas = stage.cluster.create(owned("ReplicaSet", "web-1", deployment))
+    metadata = {"ownerReferences": [reference(replicas)]}
+    pods = [stage.cluster.seed_pod(f"shop-{number}", metadata=metadata) for number in range(12)]
+    before = Counter(stage.requests())
+    contexts: list[Context] = []
+    async with connect(stage.kubeconfig) as cluster, anyio.create_task_group() as tasks:
+        reads = reads_of(cluster)
+
+        async def gather_one(pod: Document) -> None:
+            contexts.append(await gather(reads, checkpoint(), pod))
+
+        for pod in pods:
+            tasks.start_soon(gather_one, pod)
+    asked = Counter(stage.requests()) - before
+    assert asked.pop("list events") == len(pods), "these are each pod's own"
+    assert set(asked.values()) == {1}
+    assert asked.keys() == {
+        *("get deployments", "get replicasets", "get nodes", "get serviceaccounts"),
+        *("list rolebindings", "list clusterrolebindings", "list networkpolicies"),
+        "list services",
+    }
+    owners = {context.files["context/owners.json"] for context in contexts}
+    assert len(contexts) == len(pods) and len(owners) == 1
 
 
 def annotated(number: int, size: int) -> Document:
