@@ -15,7 +15,7 @@ from typing import Any
 from collector.artifacts.node_capture import TIMEOUT, NodeCapture
 from collector.documents import document
 from collector.node.abandonable import run_abandonable
-from collector.node.kernel_log import kernel_log
+from collector.node.kernel_log import KernelLog, kernel_log
 from collector.node.node_log import NodeLog, find_kernel_lines, find_lines
 from collector.node.tables import reason
 from collector.runtimes.runtime import Unavailable
@@ -83,6 +83,11 @@ async def _kernel_log(node: NodeCapture) -> dict[str, Any]:
         _account(node, "kernelLog", found)
         # In a Job, whose seccomp profile and devices leave no other way to them.
         return {"source": "nodeLog", "files": found.files}
+    return spell_buffer(node, told)
+
+
+def spell_buffer(node: NodeCapture, told: KernelLog) -> dict[str, Any]:
+    """Return the kernel's buffer as it is stored, and record what is missing of it."""
     if told.lost:
         message = "The newest of the kernel's buffer is kept; other lines were in it"
         node.record_gap(f"{RUNTIME}, kernelLog, its rest", "TooLarge", message)

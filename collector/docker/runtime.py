@@ -267,13 +267,11 @@ class DockerRuntime:
         return RuntimeProcesses(execs=tuple(found), omitted=len(keys) - len(found))
 
     async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> RuntimeEvents:
-        """Return what the engine remembers, which is its last 256 events, of all that it does."""
+        """Return what the engine remembers: its last 256 events, so all of these are asked for."""
         with self._understanding(ContainerGone):
             now = nanoseconds(json.loads(await self._read("info"))["SystemTime"])
-        since, until = stamp(now - seconds * 10**9), stamp(now)
-        # All of them: only their number says whether there were more.
-        told = await self._read(f"events?since={since}&until={until}")
-        with self._understanding(ContainerGone):
+            since, until = stamp(now - seconds * 10**9), stamp(now)
+            told = await self._read(f"events?since={since}&until={until}")
             return events_of(told, {container.key for container in containers})
 
     async def process(self, container: ContainerInfo) -> int:

@@ -139,8 +139,8 @@ class MemberSearch:
         """Ask for numbers, first for those given out since the container began: intruders came
         later than it."""
         proc = host_proc()
-        end, low = highest(proc) + 1, min(self.found)
-        late = min(max(latest(proc), *listed) + RESERVE, end)
+        end, low = highest(proc) + 1, min(self.found, default=self.first)
+        late = min(max([latest(proc), *listed]) + RESERVE, end)
         probe = Probe(proc, time.monotonic() + self.seconds)
         for numbers in (range(low, late), range(late, end), range(1, min(low, end))):
             for pid in probe.look(numbers, listed):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from collector.artifacts import network
+from collector.node.procfs import Process
+from collector.node.unlisted_sockets import unlisted_sockets
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
@@ -18,6 +20,7 @@ from tests.unprivileged import SYS_PTRACE, without
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
 
+NET_ADMIN = 12
 AWAY = """
 import socket, threading
 libc = ctypes.CDLL(None)
@@ -134,3 +137,14 @@ async def test_threads_without_end_cost_their_process_nothing(
         found = await gaps(pid, bundle, network.NetworkLimits(links=own + 1))
     (gap,) = [gap for gap in found if "TooLarge" in gap.reason]
     assert (gap.what, gap.requested) == ("network.json, sockets of threads", False)
+
+
+def test_where_a_socket_is_is_not_told_to_everybody(tmp_path: Path) -> None:
+    """Then it is named, although its table may have had it."""
+    known = {os.fsencode(Path("/proc/self/ns/net").readlink())}
+    with holding(tmp_path, AWAY + "a = listening()") as pid, Process.open(pid) as process:
+        links = ((name, process.link(f"fd/{name}")) for name in process.names("fd"))
+        ((name, link),) = (each for each in links if each[1].startswith(b"socket:"))
+        look = partial(unlisted_sockets, {int(link[8:-1]): (pid, f"fd/{name}")}, set(), known)
+        assert not look()[0].total
+        assert "TCP at" in str(without(NET_ADMIN, action=look)[0])

@@ -19,7 +19,7 @@ from anyio import to_thread
 
 from collector.artifacts import node, node_network
 from collector.artifacts.node_capture import NodeCapture
-from collector.artifacts.node_runtime import write_runtime
+from collector.artifacts.node_runtime import spell_buffer, write_runtime
 from collector.attempt import Attempt
 from collector.capture import capture
 from collector.container import ContainerCapture
@@ -27,6 +27,7 @@ from collector.docker.runtime import DockerRuntime
 from collector.local import CaptureOptions
 from collector.node.ebpf import call_bpf
 from collector.node.host import Host
+from collector.node.kernel_log import KernelLog
 from collector.node.modules import Modules
 from collector.node.procfs import Process, machine_network
 from collector.node.tables import Tables
@@ -417,6 +418,13 @@ async def test_events_and_lines_of_logs_that_may_be_missing_are_told(
     assert told["node/runtime.json, older events"] == "TooMany"
     assert told["node/runtime.json, nodeLog, older lines"] == "TooLarge"
     assert len(bundle.json("node/runtime.json")["events"]["rows"]) == 1
+
+
+async def test_lines_of_the_kernel_that_are_missing_are_told(scene: NodeCapture) -> None:
+    assert spell_buffer(scene, KernelLog("kmsg", [])) == {"source": "kmsg", "rows": []}
+    assert not gaps(scene)
+    spell_buffer(scene, KernelLog("kmsg", [], lost=True))
+    assert gaps(scene) == {"node/runtime.json, kernelLog, its rest": "TooLarge"}
 
 
 async def test_lines_of_the_nodes_log_about_the_pod(

@@ -94,6 +94,9 @@ def test_threads_that_are_too_many_are_not_asked_for_children(
     none = MemberSearch(7, "box", max_threads=0)
     none.look()
     assert none.unasked == 1
+    ended = MemberSearch(7, "box", listing=list)
+    ended.look()
+    assert ended.found == {}
 
 
 def test_cgroups_lie_where_they_are_mounted() -> None:

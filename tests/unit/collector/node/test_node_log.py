@@ -11,6 +11,7 @@ from collector.node import node_log
 from collector.node.host import Host
 from collector.node.node_log import find_kernel_lines, find_lines
 from tests.unit.collector.node.test_journal import packed
+from tests.unprivileged import READING, without
 
 
 @pytest.fixture
@@ -124,3 +125,11 @@ def test_journals_of_later_than_a_container_was_made_that_are_left_out_are_named
     for folder in many:
         folder.mkdir()
     assert "1 folders of journals" in str(find_lines(host(machine), ["web"]).older)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up a right")
+def test_a_folder_of_journals_that_refuses_is_named(machine: Path) -> None:
+    (machine / "var/log/journal").chmod(0)
+    os.chown(machine / "var/log/journal", 1234, 1234)
+    found = without(*READING, action=lambda: find_lines(host(machine), ["web"]))
+    assert "Permission denied" in found.unreadable["/var/log/journal/*"]

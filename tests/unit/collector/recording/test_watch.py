@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import threading
@@ -185,6 +186,29 @@ def test_a_mount_beneath_another_one_is_not_watched_and_named(
         covered = f"{tmp_path} (covered)".encode()
         assert watch.mounts.unmarked[covered] == "another one covers it"
         assert str(tmp_path).encode() not in watch.mounts.unmarked
+
+
+def test_a_first_process_that_goes_elsewhere_or_ends_is_followed_as_far_as_it_can_be() -> None:
+    script = "tell(1); hear(); assert not LIBC.unshare(0x00020000); tell(2); hear()"
+    with subject(script) as process:
+        members = ContainerProcesses(process.pid, "")
+        watch = ContainerWatch(
+            members, EventJournal(RecordingLimits()), Writes(10), 60.0, files=Fanotify.open()
+        )
+        watch.mark()
+        space = Path(f"/proc/{process.pid}/ns/mnt")
+        table, before = watch.mounts.table, space.readlink()
+        assert process.go_on() == [2]
+        watch.mark()
+        assert watch.mounts.table == table and not watch.mounts.is_stale
+        assert space.readlink() != before
+        process.process.kill()
+        process.process.wait()
+        watch.mounts.note_change([table])
+        watch._next = math.inf
+        watch._round(time.monotonic())
+        assert not watch.mounts.is_stale
+        watch.close()
 
 
 STARTED_ELSEWHERE = """
