@@ -235,7 +235,7 @@ class _UntilDeadline:
     ) -> None:
         self._capture = capture
         self._source = source
-        self._findings = notes
+        self._notes = notes
         self.cut = False
         """Whether time was up before the end."""
 
@@ -250,5 +250,5 @@ class _UntilDeadline:
             self._capture.rate_limit.spent(len(block))
             return block
         self.cut = True
-        self._findings.flags.add(Flag.TRUNCATED)
+        self._notes.flags.add(Flag.TRUNCATED)
         raise StopAsyncIteration

@@ -76,6 +76,7 @@ async def read_file(
     if row.sha256:
         _require(digest.hexdigest() == row.sha256, row)
     else:
+        # A file with too many holes to hash them: what is stored of it is compared.
         stored = archive.read(row.data, row.stored)
         _require(await _sha256(stored) == row.stored_sha256, row)
     index.check()

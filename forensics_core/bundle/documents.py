@@ -69,6 +69,7 @@ def unpacked_file(stored: IO[bytes], expected: ExpectedObject) -> Iterator[bytes
         yield from iter(lambda: stored.read(_PIECE), b"")
         return
     digest, left = hashlib.sha256(), expected.original_size
+    # A hostile frame may ask for a window of gigabytes.
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
     stream = decompressor.stream_reader(stored, read_across_frames=True)
     try:

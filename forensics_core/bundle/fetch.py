@@ -126,7 +126,7 @@ class Fetcher:
         self._meter.artifacts_total = len(expected)
         self._meter.bytes_total = sum(map(self._bundle.stored_size, expected.values()))
         problems = list(contradictions(self._bundle.statement))
-        unfit = unfit_names(expected)
+        unfit = unusable_names(expected)
         problems += [Problem(ProblemKind.UNREADABLE, name, why) for name, why in unfit.items()]
         fit = [each for each in expected.values() if each.name not in unfit]
         problems += await check_each(fit, self._brought, at_once=WORKERS)
@@ -199,7 +199,7 @@ class Fetcher:
             await writer.commit()
 
 
-def unfit_names(names: Iterable[str]) -> dict[str, str]:
+def unusable_names(names: Iterable[str]) -> dict[str, str]:
     """Return the names that objects may have, but files beside each other may not, and why."""
     files = {MANIFEST, SEAL, *names}
     found = {}

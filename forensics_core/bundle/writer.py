@@ -183,10 +183,25 @@ class BundleWriter:
         end = copy.whole or table
         if 0 < len(end) <= max(MAX_END, little):
             self.ends[spec.name] = end
-        notes = notes or SourceNotes()
+        artifact = self._artifact(
+            spec, steps, kept, notes or SourceNotes(), started, time.monotonic() - clock
+        )
+        self.artifacts.append(artifact)
+        self.meter.artifacts_done += 1
+        return artifact
+
+    def _artifact(
+        self,
+        spec: ArtifactSpec,
+        steps: _Steps,
+        kept: StoredObject,
+        notes: SourceNotes,
+        started: datetime,
+        seconds: float,
+    ) -> Artifact:
         # Not by the constructor, whose `UsageError` would end the capture: a store may well name a
         # version that no manifest can hold, and then the artifact is a gap.
-        artifact = Artifact.model_validate(
+        return Artifact.model_validate(
             {
                 "name": spec.name,
                 "kind": spec.kind,
@@ -203,7 +218,7 @@ class BundleWriter:
                 "original_size": steps.original.size,
                 "started_at": started,
                 "finished_at": datetime.now(UTC),
-                "seconds": round(time.monotonic() - clock, 6),
+                "seconds": round(seconds, 6),
                 "version_id": kept.version_id,
                 "crc64nvme": kept.crc64nvme,
                 "flags": tuple(sorted(notes.flags)),
@@ -211,9 +226,6 @@ class BundleWriter:
                 "remarks_total": notes.remarks_total,
             }
         )
-        self.artifacts.append(artifact)
-        self.meter.artifacts_done += 1
-        return artifact
 
     def _with_room(self, remarks: Sequence[Remark]) -> tuple[Remark, ...]:
         """Return the first of them, as many as the manifest has room for."""

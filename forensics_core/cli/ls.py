@@ -77,7 +77,7 @@ def ls_command(
 
 
 async def _artifacts(location: str, owner: str | None, container: str | None, output: str) -> None:
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     traffic = Traffic() if output == "json" else None
     async with opened_bundle(location, owner, traffic) as bundle:

@@ -18,7 +18,7 @@ from forensics_core.cli.program import run
 
 if TYPE_CHECKING:
     from forensics_core.bundle.reader import BundleReader
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     BundleTraffic = tuple[Traffic, int]
     """What was fetched, and how many bytes there are."""
@@ -184,8 +184,8 @@ async def opened_bundle(
     At the end it is told how much was fetched from S3, unless the caller counts it in `traffic`.
     """
     from forensics_core.bundle.reader import open_bundle
+    from forensics_core.storage.objects import Traffic
     from forensics_core.storage.s3.client import S3Access
-    from forensics_core.storage.traffic import Traffic
 
     own = traffic or Traffic()
     access = S3Access(expected_bucket_owner=owner, traffic=own)
@@ -194,7 +194,7 @@ async def opened_bundle(
             yield bundle
         finally:
             if traffic is None:
-                tell_traffic(own, whole_size(bundle))
+                print_traffic(own, whole_size(bundle))
 
 
 def whole_size(bundle: BundleReader) -> int:
@@ -202,7 +202,7 @@ def whole_size(bundle: BundleReader) -> int:
     return sum(bundle.stored_size(each) for each in bundle.objects.values())
 
 
-def tell_traffic(traffic: Traffic, whole: int) -> None:
+def print_traffic(traffic: Traffic, whole: int) -> None:
     """Say on the standard error how much was fetched, and how much there is; nothing of a folder.
 
     `whole`: the bytes of the artifacts, as stored.
