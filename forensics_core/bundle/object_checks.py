@@ -250,7 +250,8 @@ async def compare(
                     async with task_group() as both:
                         both.start_soon(to_thread.run_sync, check.feed, block)
                         await passed(block)
-                else:
+                # Where nothing is done beside, nothing is left either.
+                if check.work and not check.too_long:
                     await to_thread.run_sync(check.finish)
         finally:
             check.close()

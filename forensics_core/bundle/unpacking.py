@@ -17,6 +17,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property, partial
 from queue import Empty, SimpleQueue
 from typing import IO, cast
 
@@ -34,35 +35,48 @@ AHEAD = 2
 """Frames that may be under way beyond those that threads work on."""
 
 
+class _Sink:
+    """Where a decompressor writes. It knows nothing of who has the decompressor: in a cycle each
+    would stay, with a MiB, until somebody looks for garbage."""
+
+    def __init__(self, most: int, take: Callable[[bytes], object]) -> None:
+        self.size = 0
+        self._most = most
+        self._take = take
+
+    def write(self, piece: bytes) -> int:
+        self.size += len(piece)
+        if self.size > self._most:
+            raise TooLong
+        self._take(piece)
+        return len(piece)
+
+
 class Original:
     """Where decompressed bytes go, in their order; `most` of them are promised."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.size = 0
         self.sha256 = hashlib.sha256()
         self.flaw = ""
         """Why not all of it could be decompressed."""
+        self._sink = _Sink(most, self.sha256.update)
+
+    @property
+    def size(self) -> int:
+        """How many bytes there were so far."""
+        return self._sink.size
+
+    @cached_property
+    def _zstd(self) -> zstandard.ZstdDecompressionWriter:
         decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
-        sink = cast(IO[bytes], self)
-        self._zstd = decompressor.stream_writer(sink, write_size=PIECE, closefd=False)
+        sink = cast(IO[bytes], self._sink)
+        return decompressor.stream_writer(sink, write_size=PIECE, closefd=False)
 
     def put(self, block: Buffer) -> None:
         """Take the next bytes, as stored. Called in a thread."""
         if not self.flaw:
             self.flaw = self._streamed(block)
-
-    def write(self, piece: bytes) -> int:
-        """Take decompressed bytes: for the decompressor."""
-        self.size += len(piece)
-        if self.size > self.most:
-            raise TooLong
-        self.hash(piece)
-        return len(piece)
-
-    def hash(self, piece: Buffer) -> None:
-        """Hash decompressed bytes that were counted."""
-        self.sha256.update(piece)
 
     def _streamed(self, block: Buffer) -> str:
         """Decompress what comes; return what is wrong with it."""
@@ -97,6 +111,7 @@ class Unpacking(Original):
         # Used again: fresh memory costs the kernel as much as hashing it does.
         self._free = SimpleQueue[bytearray]()
         self._stopped = False
+        self._sink = _Sink(most, partial(_queue, self._room, self._in_order, self._free))
 
     @property
     def work(self) -> Sequence[Callable[[], None]]:
@@ -126,7 +141,7 @@ class Unpacking(Original):
             return
         self._room.acquire()
         job = FrameJob(frame, self._free)
-        self.size += frame.size
+        self._sink.size += frame.size
         if self.size > self.most:
             self._stop(job, self.too_long)
         self._in_order.put(job)
@@ -146,11 +161,6 @@ class Unpacking(Original):
         self._stopped = True
         job.give_up(flaw)
 
-    def hash(self, piece: Buffer) -> None:
-        """Put a piece of the stream in its turn; waits for room."""
-        self._room.acquire()
-        self._in_order.put(FrameJob.of(piece, self._free))
-
     def _hash_all(self) -> None:
         """Hash what was decompressed, in its order, until the end."""
         while job := self._in_order.get():
@@ -165,6 +175,17 @@ class Unpacking(Original):
         """Decompress frames until the end."""
         while job := self._packed.get():
             job.decompress()
+
+
+def _queue(
+    room: threading.Semaphore,
+    in_order: SimpleQueue[FrameJob | None],
+    free: SimpleQueue[bytearray],
+    piece: bytes,
+) -> None:
+    """Put a piece of a stream in its turn; waits for room."""
+    room.acquire()
+    in_order.put(FrameJob.of(piece, free))
 
 
 class FrameJob:
