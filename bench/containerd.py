@@ -16,13 +16,21 @@ from lab.containerd import running_containerd
 from lab.images import MiB
 
 CONTENTS = Contents(files=20_000, small=250 * MiB, text=375 * MiB, noise=375 * MiB, large=3)
-_MOUNTED = """
+
+
+def _mounted(script: str) -> str:
+    """Return a script before which the layers are mounted once more, as the runtime would.
+
+    That is to read only, and in a mount namespace of its own: however it ends, no mount is left.
+    """
+    return f"""unshare --mount bash -eo pipefail <<'END'
     mkdir mounted
     ctr --namespace k8s.io snapshots mounts "$PWD/mounted" "$CONTAINER" > mount.sh
-    trap 'umount "$PWD/mounted"' EXIT
     sed 's/-t overlay /-t overlay -o ro /' mount.sh | sh
-"""
-"""Mounts the layers once more, to read only, as the runtime itself would."""
+    {script}
+END"""
+
+
 OURS = Procedure(
     "forensics",
     "`forensics collect containerd://`",
@@ -34,28 +42,24 @@ OURS_PLAIN = Procedure(
 SCRIPT = Procedure(
     "script",
     "`ctr snapshots mounts`, `tar` to a file, `aws s3 cp`",
-    f"""{_MOUNTED}
+    _mounted("""
     ctr --namespace k8s.io containers info "$CONTAINER" > info.json
     tar --create --directory=mounted --file=rootfs.tar .
     for file in info.json rootfs.tar; do
         aws s3 cp --only-show-errors "$file" "$TO/$file"
-    done
-    """,
+    done"""),
 )
 PIPELINE = Procedure(
     "pipeline",
     "`ctr snapshots mounts`, `tar c \\| zstd -1 -T2 \\| aws s3 cp -`",
-    f"""{_MOUNTED}
+    _mounted("""
     tar --create --directory=mounted . | zstd -q -1 -T2 |
-        aws s3 cp --only-show-errors - "$TO/rootfs.tar.zst"
-    """,
+        aws s3 cp --only-show-errors - "$TO"/rootfs.tar.zst"""),
 )
 READ = Procedure(
     "read",
     "`ctr snapshots mounts`, `tar c` alone, to nowhere",
-    f"""{_MOUNTED}
-    tar --create --directory=mounted . | cat > /dev/null
-    """,
+    _mounted("tar --create --directory=mounted . | cat > /dev/null"),
     stores=False,
 )
 PROCEDURES = (OURS, OURS_PLAIN, SCRIPT, READ, PIPELINE)
