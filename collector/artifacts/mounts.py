@@ -32,7 +32,7 @@ from collector.files.mountplan import MountOutcome, Planned, State, plan, shown_
 from collector.files.mountstream import Budget, MountStream
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import LeftBehind, run_abandonable
 from collector.node.procfs import companions
 from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
@@ -115,13 +115,15 @@ async def _list_withheld(
     capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: MountLimits
 ) -> None:
     """List what is in volumes whose content stays out of the bundle."""
-    listing = WithheldList(key=capture.digest_key)
+    listing, left_behind = WithheldList(key=capture.digest_key), LeftBehind()
     for each, top in tops:
         if each.state is not State.LISTED:
             continue
         begin = len(listing.rows)
         try:
-            await run_abandonable(limits.seconds, "a volume", _read_all, listing, top)
+            await run_abandonable(
+                limits.seconds, "a volume", _read_all, listing, top, left_behind=left_behind
+            )
         except Unavailable as hung:
             listing = WithheldList(key=capture.digest_key, rows=listing.rows[:])
             each.outcome = MountOutcome(

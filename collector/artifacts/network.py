@@ -20,7 +20,7 @@ from typing import Any
 from collector.artifacts.processes import METHOD, members
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, portable, readable, streamed
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import LeftBehind, run_abandonable
 from collector.node.borrowed import borrowed
 from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
@@ -95,6 +95,7 @@ class _NetworkRound:
     """The inodes of the sockets in all tables."""
     hung: int = 0
     missed: int = 0
+    left_behind: LeftBehind = field(default_factory=LeftBehind)
 
     async def rows(self) -> AsyncIterator[list[str]]:
         waiting = list(self.spaces.members.items())
@@ -104,7 +105,13 @@ class _NetworkRound:
                 break
             try:
                 found = await run_abandonable(
-                    self.limits.seconds, "tables of the network", _spelled, space, within, self
+                    self.limits.seconds,
+                    "tables of the network",
+                    _spelled,
+                    space,
+                    within,
+                    self,
+                    left_behind=self.left_behind,
                 )
             except Unavailable:
                 self.hung += 1

@@ -61,11 +61,13 @@ def prepared(
     limit: int,
     shared: Shared,
     architecture: str = platform.machine(),
+    *,
+    silent: bool = False,
 ) -> Iterator[Core]:
     """Open a process's memory and plan its core, of `limit` bytes at most.
 
     `held` are the threads whose registers are known. Raises `OSError`, and `Unavailable` on a
-    machine whose registers we do not know.
+    machine whose registers we do not know. One that is `silent` is not asked for its arguments.
     """
     machine = elf.MACHINES.get(architecture)
     if machine is None:
@@ -80,7 +82,8 @@ def prepared(
         plan = CorePlan(limit)
         core = Core(b"", CoreReader(process, memory, plan), plan, found.rows, found.more, 0, 0, 0)
         _plan(core, process, Pages(pagemap), shared)
-        core.head = elf.head(machine, plan.sorted_segments(), _notes(core, process, machine, held))
+        notes = _notes(core, process, machine, held, silent=silent)
+        core.head = elf.head(machine, plan.sorted_segments(), notes)
         try:
             yield core
         finally:
@@ -118,8 +121,15 @@ def _is_elsewhere(core: Core, mapping: Mapping, pid: int, shared: Shared) -> boo
     return True
 
 
-def _notes(core: Core, process: Process, machine: elf.Machine, held: Sequence[elf.Thread]) -> bytes:
-    info = _info(process)
+def _notes(
+    core: Core,
+    process: Process,
+    machine: elf.Machine,
+    held: Sequence[elf.Thread],
+    *,
+    silent: bool,
+) -> bytes:
+    info = _info(process, silent=silent)
     notes = bytearray()
     for position, thread in enumerate(_all_threads(process, machine, held)):
         raise_if_abandoned()
@@ -169,9 +179,10 @@ def _pointers(process: Process, machine: elf.Machine, number: int) -> bytes:
     return b""
 
 
-def _info(process: Process) -> elf.Info:
+def _info(process: Process, *, silent: bool) -> elf.Info:
     stat = process.read("stat", 4096).rpartition(b")")[2].split()
     status = _fields(process.read("status"))
+    line = b"" if silent else process.read("cmdline", 80)
     own = (int(status[name].split()[-1]) for name in (b"NSpgid", b"NSsid"))
     return elf.Info(
         pid=int(status[b"NSpid"].split()[-1]),
@@ -181,7 +192,7 @@ def _info(process: Process) -> elf.Info:
         uid=int(status[b"Uid"].split()[0]),
         gid=int(status[b"Gid"].split()[0]),
         command=process.read("comm", 64).rstrip(b"\n"),
-        arguments=process.read("cmdline", 80).replace(b"\0", b" ").rstrip(),
+        arguments=line.replace(b"\0", b" ").rstrip(),
     )
 
 

@@ -61,6 +61,8 @@ class Process:
         """Files that were longer than what was read of them."""
         self.refused: list[str] = []
         """What of it this process may not read, as whoever reads notes it."""
+        self.unshown: dict[str, int] = {}
+        """Files that are empty though the process says of how many bytes they are."""
         self.covered = False
         """Whether something is mounted over its folder."""
         self.kept: dict[str, bytes] | None = None

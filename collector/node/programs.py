@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from collector.documents import portable
 from collector.files.safe_open import open_data, open_in_root, opened
-from collector.node.abandonable import raise_if_abandoned, run_abandonable
+from collector.node.abandonable import LeftBehind, raise_if_abandoned, run_abandonable
 from collector.node.deletedfiles import DeletedFile
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
@@ -58,6 +58,7 @@ class Programs:
     """Files that rows may still list."""
     skipped: int = 0
     """Times that something was not hashed."""
+    left_behind: LeftBehind = field(default_factory=LeftBehind)
     _digests: dict[ProgramIdentity, str] = field(default_factory=dict)
 
     async def digest(self, pid: int) -> str:
@@ -83,7 +84,9 @@ class Programs:
             limit = min(self.seconds, MAX_SECONDS / 4)
             if limit <= 0:
                 raise Unavailable("The time for hashing is used up", reason="Deadline")
-            found = await run_abandonable(limit, what, action, argument, begun + limit)
+            found = await run_abandonable(
+                limit, what, action, argument, begun + limit, left_behind=self.left_behind
+            )
         except (FileNotFoundError, ProcessLookupError):
             return nothing  # a thread of the kernel, or a process that has ended
         except (Unavailable, OSError):
