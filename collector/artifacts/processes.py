@@ -11,8 +11,9 @@ could not be read has nothing but `pid` and `unreadable`. `unshown` are the true
 and environment that the kernel shows nothing of: `{"cmdline": 4096}`. Lists of arguments that are
 not ordinary are spelled as in `collector.documents`. A long table of mounts is in one row; the
 others that see the same have `mountinfoOf`, the process whose row it is. `foundBy` says by which
-ways a process was found, and `hiddenBy` what keeps it from those who look for it. `ancestors` are the node's processes above;
-`numbersUntried` counts the numbers that there was no time to look for processes under.
+ways a process was found, and `hiddenBy` what keeps it from those who look for it. `ancestors` are
+the node's processes above; `numbersUntried` counts the numbers that there was no time to look for
+processes under.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from collector.documents import portable
 from collector.files import pax, sparse
 from collector.files.safe_open import open_data
 from collector.files.sockets import decimal
+from collector.node import silent
 from collector.node.abandonable import LeftBehind, run_abandonable
 from collector.node.deletedfiles import DeletedFile, SharedDescriptor
 from collector.node.programs import Programs
@@ -145,6 +146,9 @@ class DeletedArchive:
 
     async def _begin(self, file: DeletedFile) -> _OpenFile | None:
         """Open a file; note why if it is not to be."""
+        if file.silent:
+            self._lose(file, "Hung", silent.WHY)
+            return None
         if file.status.device in self._stuck:
             self._lose(file, "Hung", "its file system does not answer")
             return None

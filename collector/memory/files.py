@@ -17,6 +17,7 @@ from collector.files.safe_open import opened
 from collector.memory.mappings import Mapping, MappingKind
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
+from collector.node.silent import is_silent
 
 MAX_FILES = 10_000
 """Files of one container that are listed; the rest are counted."""
@@ -58,7 +59,7 @@ class MappedFiles:
         return sorted({*found.values()})
 
     def _row(self, process: Process, mapping: Mapping) -> int | None:
-        if mapping.device not in self._asked:
+        if mapping.device not in self._asked and not is_silent(process, mapping.device):
             # Where it never answers this thread is left behind, and the next one passes it over.
             self._asked.add(mapping.device)
             try:

@@ -244,8 +244,8 @@ class Freezer:
 
     @asynccontextmanager
     async def _paused(self, held: Standstill) -> AsyncIterator[None]:
-        seconds = min(self.seconds, self.room)
-        if seconds <= 0:
+        seconds, begun = min(self.seconds, self.room), time.monotonic()
+        if seconds <= 0 or self.patience <= 0:
             yield
             return
         async with paused(self.runtime, [self.container], seconds) as pause:
@@ -254,7 +254,8 @@ class Freezer:
             elif pause.failures:
                 self.room = 0  # it would fail for the next process, too
             yield
-        self.room -= min(time.monotonic() - held.since, seconds)
+        # With what the runtime takes for it: it may wait for what stops for nobody.
+        self.room -= time.monotonic() - begun
 
 
 def _require_ours(process: Process, answer: TracerReport) -> None:

@@ -21,9 +21,11 @@ from typing import Any, TypeVar
 
 from collector.documents import portable
 from collector.files.safe_open import open_data, open_in_root, opened
+from collector.files.statx import statx
 from collector.node.abandonable import LeftBehind, raise_if_abandoned, run_abandonable
 from collector.node.deletedfiles import DeletedFile
 from collector.node.procfs import Process
+from collector.node.silent import is_silent
 from collector.runtimes.runtime import Unavailable
 
 MAX_FILE = 1024**3
@@ -100,11 +102,11 @@ class Programs:
         """Do what `digest` does in this thread, which gives up at a time of the monotonic clock."""
         with Process.open(pid) as process:
             link = os.O_PATH | os.O_CLOEXEC
-            with (
-                opened(os.open("exe", link, dir_fd=process.folder)) as place,
-                opened(open_data(place)) as file,  # which leaves its access time alone
-            ):
-                return self._of(file, until)
+            with opened(os.open("exe", link, dir_fd=process.folder)) as place:
+                if is_silent(process, statx(place).device):
+                    return ""
+                with opened(open_data(place)) as file:  # which leaves its access time alone
+                    return self._of(file, until)
 
     def executables(self, pid: int, until: float) -> list[dict[str, Any]]:
         """Return each file that a process has mapped as code; likewise."""
@@ -116,9 +118,7 @@ class Programs:
                     self.skipped += 1
                     break
                 self.listed -= 1
-                digest = ""
-                with suppress(OSError), opened(_open(process, area, path, inode)) as file:
-                    digest = self._of(file, until)
+                digest = self._digest(process, (area, device, inode, path), until)
                 found.append(
                     {
                         "path": portable(path),
@@ -129,8 +129,18 @@ class Programs:
                 )
         return found
 
+    def _digest(
+        self, process: Process, mapped: tuple[bytes, bytes, bytes, bytes], until: float
+    ) -> str:
+        area, device, inode, path = mapped
+        with suppress(OSError):
+            if not is_silent(process, device):
+                with opened(_open(process, area, path, inode)) as file:
+                    return self._of(file, until)
+        return ""
+
     def _held(self, file: DeletedFile, until: float) -> str:
-        if file.file is None:
+        if file.file is None or file.silent:
             return ""
         with opened(open_data(file.file.number)) as data:
             return self._of(data, until, self.left)
