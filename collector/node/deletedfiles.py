@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from collector.files.safe_open import open_in_root, opened
 from collector.files.statx import Status, statx
 from collector.node.procfs import LONG_PATH, Process
-from collector.node.silent import is_silent
+from collector.node.silent import is_silent, sees_silent
 
 MAX_FILES = 4096
 """Files that are remembered, and held; the rest are counted."""
@@ -305,10 +305,12 @@ def _is_memory(path: bytes, device: tuple[int, int]) -> bool:
 
 
 def _has_that_name(process: Process, link: bytes, found: Status) -> bool:
-    """Whether the file is really called `... (deleted)`.
+    """Whether the file is really called `... (deleted)`: not known where the way there may hang.
 
     An overlay counts the names in the image, so that the count alone does not say.
     """
+    if sees_silent(process):
+        return False
     with suppress(OSError):
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         with opened(os.open("root", flags, dir_fd=process.folder)) as root:

@@ -25,7 +25,7 @@ from collector.files.statx import statx
 from collector.node.abandonable import LeftBehind, raise_if_abandoned, run_abandonable
 from collector.node.deletedfiles import DeletedFile
 from collector.node.procfs import Process
-from collector.node.silent import is_silent
+from collector.node.silent import is_silent, sees_silent
 from collector.runtimes.runtime import Unavailable
 
 MAX_FILE = 1024**3
@@ -184,6 +184,8 @@ def _open(process: Process, area: bytes, path: bytes, inode: bytes) -> int:
         opened(os.open(b"map_files/" + area, link, dir_fd=process.folder)) as place,
     ):
         return open_data(place)
+    if sees_silent(process):
+        raise FileNotFoundError(path)
     folder = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
     with (
         opened(os.open("root", folder, dir_fd=process.folder)) as root,

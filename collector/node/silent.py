@@ -28,9 +28,18 @@ def is_silent(process: Process, device: tuple[int, int] | bytes) -> bool:
     if isinstance(device, bytes):
         major, _, minor = device.partition(b":")
         device = int(major, 16), int(minor, 16)
+    return device in _known(process)
+
+
+def sees_silent(process: Process) -> bool:
+    """Whether any is mounted where the process looks: then each of its paths may lead there."""
+    return bool(_known(process))
+
+
+def _known(process: Process) -> frozenset[tuple[int, int]]:
     if process.silent is None:
         process.silent = _silent(process)
-    return device in process.silent
+    return process.silent
 
 
 def _silent(process: Process) -> frozenset[tuple[int, int]]:

@@ -72,3 +72,14 @@ async def test_what_is_deleted_of_it_is_told_and_not_read(process: Subject) -> N
     assert b"".join([block async for block in archive.blocks([deleted])]).strip(b"\0")
     assert {(loss.reason, loss.message) for loss in archive.losses.values()} == {("Hung", WHY)}
     assert await Programs().digest_held(deleted) == ""
+
+
+async def test_no_path_is_followed_that_may_lead_there(file: Path, tmp_path: Path) -> None:
+    """A file whose name only looks like that of a deleted one is taken for one."""
+    named = tmp_path / "file (deleted)"
+    named.write_bytes(b"there")
+    search = DeletedFileSearch(time.monotonic() + 60)
+    with subject(f"file = os.open({str(named)!r}, os.O_RDONLY)\ntell(1)") as process:
+        await to_thread.run_sync(search.look, [process.pid])
+    (found,) = (each for each in search.files.values() if each.place == "fd/3")
+    assert found.path == os.fsencode(file.parents[1] / "file") and not found.silent
