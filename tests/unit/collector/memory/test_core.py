@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import NoteSegment
 
 from collector.memory.core import Core, prepared
 from collector.memory.elf import PAGE
@@ -39,6 +40,7 @@ def notes(core: Core, kind: str) -> list[Any]:
     return [
         note["n_desc"]
         for segment in segments
+        if isinstance(segment, NoteSegment)
         for note in segment.iter_notes()
         if note["n_type"] == kind
     ]
