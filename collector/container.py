@@ -72,6 +72,8 @@ class ContainerCapture:
     """Containers that share the time until the deadline."""
     held: OpenedAtStart = field(default_factory=OpenedAtStart)
     """What was opened before anything was read."""
+    hung: set[int] = field(default_factory=set)
+    """Processes of which not all could be read: it is not asked for again."""
     hidden: list[int] = field(default_factory=list)
     """Processes that are its, though no listing of /proc has them."""
     wanted: frozenset[ArtifactKind] = frozenset()

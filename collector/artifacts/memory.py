@@ -23,7 +23,7 @@ from collector.gaps.memory import Losses
 from collector.memory.core import Core, Shared, forget, prepared
 from collector.memory.files import MappedFiles
 from collector.memory.freeze import SECONDS, Freezer, HeldProcess, HoldMethod, freezing
-from collector.node.abandonable import raise_if_abandoned, run_abandonable
+from collector.node.abandonable import HangTimeouts, raise_if_abandoned, run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -36,7 +36,7 @@ from forensics_core.storage.objects import Buffer
 FOLDER = "memory"
 METHOD = "mem"
 TIMEOUT = 30.0
-"""Seconds that planning a core, or reading one block of it, may take."""
+"""Seconds that finding the processes may take, and as many that one step of one may."""
 SHARE = 0.5
 """Part of the time that is left which memory may take."""
 
@@ -52,6 +52,12 @@ class CoreLimits:
     """Cores: each is a file of the bundle."""
     seconds: float = SECONDS
     """For which one process is held still."""
+    hang: float = TIMEOUT
+    """Seconds that planning a core, reading one block of it, or hashing files may take."""
+    hurry: float = 1.0
+    """The same after so many have hung that `hanging` is spent."""
+    hanging: float = 90.0
+    """Seconds that all that hang may cost."""
 
 
 @dataclass(slots=True)
@@ -69,6 +75,11 @@ class _Cores:
     shared: Shared = field(default_factory=dict)
     rows: list[str] = field(default_factory=list)
     losses: Losses = field(default_factory=Losses)
+    timeouts: HangTimeouts = field(init=False)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.timeouts = HangTimeouts(limits.hang, limits.hurry, limits.hanging)
 
     async def add_all(self, pids: list[int]) -> None:
         for position, pid in enumerate(pids):
@@ -82,8 +93,8 @@ class _Cores:
     async def _add(self, pid: int) -> None:
         with ExitStack() as stack:
             try:
-                process = await run_abandonable(
-                    TIMEOUT, f"process {pid}", stack.enter_context, Process.open(pid)
+                process = await self.timeouts.run(
+                    f"process {pid}", stack.enter_context, Process.open(pid)
                 )
                 async with self.freezer.held(process) as held:
                     await self._add_held(process, held, stack)
@@ -100,10 +111,9 @@ class _Cores:
 
     async def _add_held(self, process: Process, held: HeldProcess, stack: ExitStack) -> None:
         limit = min(self.limits.process, self.left)
-        preparing = prepared(process, held.threads, limit, self.shared)
-        core = await run_abandonable(
-            TIMEOUT, f"memory of {process.pid}", stack.enter_context, preparing
-        )
+        silent = process.pid in self.capture.hung
+        preparing = prepared(process, held.threads, limit, self.shared, silent=silent)
+        core = await self.timeouts.run(f"memory of {process.pid}", stack.enter_context, preparing)
         notes = SourceNotes()
         await self.capture.add(
             f"{FOLDER}/{process.pid}.core",
@@ -150,7 +160,7 @@ class _Cores:
             self.losses.add("late", pid, core.plan.size - core.reader.done)
             return 0
         try:
-            return await run_abandonable(TIMEOUT, f"memory of {pid}", core.reader.fill, block)
+            return await self.timeouts.run(f"memory of {pid}", core.reader.fill, block)
         except Unavailable as error:
             self.losses.add("unread", pid, core.plan.size - core.reader.done, str(error))
             return 0
@@ -182,7 +192,7 @@ class _Cores:
         files, comm = list[int](), b""
         try:
             looking = _look, self.files, process, core
-            comm, files = await run_abandonable(TIMEOUT, "mapped files", *looking)
+            comm, files = await self.timeouts.run("mapped files", *looking)
         except (Unavailable, OSError):
             self.files.unhashed += 1
         zstd = self.capture.compression.compresses

@@ -11,7 +11,7 @@ from collector.files.mounted import open_uncovered
 from collector.files.mountplan import MountOutcome, PlannedMount, State
 from collector.files.mountstream import VOLUME_BYTES, VOLUME_ENTRIES
 from collector.files.safe_open import opened
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import AbandonedThreads, run_abandonable
 from collector.node.host import Host
 from collector.runtimes.runtime import Unavailable
 
@@ -49,11 +49,14 @@ async def open_wanted(
     plain = [each for each in wanted if not each.volume]
     steps = [plain, *([each] for each in wanted if each.volume)]
     tops: list[tuple[PlannedMount, OpenMount]] = []
+    abandoned = AbandonedThreads()
     for step in filter(None, steps):
         seconds = limits.seconds if step is plain else limits.volume_seconds
         opening = (stack, step, machine, points, limits.tops - len(tops), limits.tops)
         try:
-            tops += await run_abandonable(seconds, "mounts", open_all, *opening)
+            tops += await run_abandonable(
+                seconds, "mounts", open_all, *opening, abandoned=abandoned
+            )
         except Unavailable as hung:
             if step is plain:
                 raise

@@ -32,7 +32,7 @@ from collector.files.mountplan import MountOutcome, PlannedMount, State, plan, s
 from collector.files.mountstream import MountBudget, MountStream
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import AbandonedThreads, run_abandonable
 from collector.node.members import find_members
 from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
@@ -116,13 +116,15 @@ async def _list_withheld(
     capture: ContainerCapture, tops: Sequence[tuple[PlannedMount, OpenMount]], limits: MountLimits
 ) -> None:
     """List what is in volumes whose content stays out of the bundle."""
-    listing = WithheldList(key=capture.digest_key)
+    listing, abandoned = WithheldList(key=capture.digest_key), AbandonedThreads()
     for each, top in tops:
         if each.state is not State.LISTED:
             continue
         begin = len(listing.rows)
         try:
-            await run_abandonable(limits.seconds, "a volume", _read_all, listing, top)
+            await run_abandonable(
+                limits.seconds, "a volume", _read_all, listing, top, abandoned=abandoned
+            )
         except Unavailable as hung:
             listing = WithheldList(key=capture.digest_key, rows=listing.rows[:])
             each.outcome = MountOutcome(

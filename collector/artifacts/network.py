@@ -19,7 +19,7 @@ from typing import Any
 from collector.artifacts.processes import METHOD, members
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, portable, readable, streamed
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import AbandonedThreads, run_abandonable
 from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
 from collector.node.threads import SeparateThreads
@@ -98,6 +98,7 @@ class _NetworkRound:
     """The inodes of the sockets in all tables."""
     hung: int = 0
     missed: int = 0
+    abandoned: AbandonedThreads = field(default_factory=AbandonedThreads)
     gone: int = 0
     """Namespaces whose tables no process shows any more."""
 
@@ -109,7 +110,13 @@ class _NetworkRound:
                 break
             try:
                 found = await run_abandonable(
-                    self.limits.seconds, "tables of the network", _spelled, space, within, self
+                    self.limits.seconds,
+                    "tables of the network",
+                    _spelled,
+                    space,
+                    within,
+                    self,
+                    abandoned=self.abandoned,
                 )
             except Unavailable:
                 self.hung += 1

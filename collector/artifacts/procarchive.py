@@ -14,7 +14,7 @@ from collector.container import ContainerCapture
 from collector.documents import BoundedNames
 from collector.files import pax
 from collector.files.indexing import indexed
-from collector.node.abandonable import HangTimeouts, run_abandonable
+from collector.node.abandonable import HangTimeouts
 from collector.node.ancestry import Ancestry
 from collector.node.proctop import top
 from collector.node.proctree import ProcTree
@@ -65,6 +65,7 @@ class _ProcArchive:
             or self.hung.total
             or self.late
             or self.tree.cut.total
+            or self.tree.unasked.total
             or self.tree.crowded.total
         ):
             self.notes.flags.add(Flag.TRUNCATED)
@@ -75,13 +76,12 @@ class _ProcArchive:
         try:
             more = True
             while more:
-                part, more = await run_abandonable(self.timeouts.now, name, _some, source)
+                part, more = await self.timeouts.run(name, _some, source)
                 self._waiting += part
                 if len(self._waiting) >= BATCH:
                     yield bytes(self._waiting)
                     self._waiting.clear()
         except Unavailable:
-            self.timeouts.lost()
             self.hung.add(name)
 
     def account(self) -> None:
@@ -91,6 +91,9 @@ class _ProcArchive:
             self.capture.record_time_gap(f"{NAME}, its rest")
         if self.hung.total:
             record_gap(f"{NAME}, processes", "Hung", f"/proc said nothing more of {self.hung}")
+        if tree.unasked.total:
+            message = f"They hung before, and were not asked for again: {tree.unasked}"
+            record_gap(f"{NAME}, files", "Hung", message)
         if tree.refusing.total:
             files = "; ".join(f"{why}: {', '.join(names)}" for why, names in tree.refused.items())
             message = f"Of {tree.refusing} some files could not be read. {files}"

@@ -6,12 +6,14 @@ it runs, deleted or not, and null where that took too long; `executables` are al
 mapped as code, that program and its libraries, each with `path`, `device`, `inode` and `sha256`.
 `deletedFiles` says of what it holds in which place, and nobody else has any more, which member of
 `deleted.tar` it is: `{"fd/5": "1234/exe"}`. Files of /proc that were cut are listed
-in the row's `truncated`, and under `notCaptured`; a process that could not be read has nothing but
-`pid` and `unreadable`. Lists of arguments that are not ordinary are spelled as in
-`collector.documents`. A long table of mounts is in one row; the others that see the same
-have `mountinfoOf`, the process whose row it is. `foundBy` says by which ways a process was found,
-and `hiddenBy` what keeps it from those who look for it. `ancestors` are the node's processes above;
-`numbersUntried` counts the numbers that there was no time to look for processes under.
+in the row's `truncated`, and under `notCaptured`, as are parts that hung (`hung`); a process that
+could not be read has nothing but `pid` and `unreadable`. `unshown` are the true sizes of arguments
+and environment that the kernel shows nothing of: `{"cmdline": 4096}`. Lists of arguments that are
+not ordinary are spelled as in `collector.documents`. A long table of mounts is in one row; the
+others that see the same have `mountinfoOf`, the process whose row it is. `foundBy` says by which
+ways a process was found, and `hiddenBy` what keeps it from those who look for it. `ancestors` are
+the node's processes above; `numbersUntried` counts the numbers that there was no time to look for
+processes under.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from collector.artifacts import deleted, execs, procarchive
 from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, streamed
-from collector.node.abandonable import HangTimeouts, run_abandonable
+from collector.node.abandonable import HangTimeouts
 from collector.node.members import SECONDS, find_members
 from collector.node.process_row import ROW_LIMITS, ProcessRow, RowBudget, RowLimits, describe
 from collector.node.procfs import Process
@@ -83,6 +85,8 @@ class _ProcessRound:
     """Processes for which there was no time."""
     refused: BoundedNames = field(default_factory=BoundedNames)
     """Processes of which this process may not read all."""
+    unshown: BoundedNames = field(default_factory=BoundedNames)
+    """Processes whose arguments or environment the kernel does not show."""
     entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Those that were started from outside, with a summary of each."""
     unnamed: int = 0
@@ -124,17 +128,23 @@ class _ProcessRound:
 
     async def _row(self, number: int) -> ProcessRow | None:
         try:
-            what, seconds = f"process {number}", self.timeouts.now
-            row = await run_abandonable(seconds, what, read_row, number, self.room)
+            what, found = f"process {number}", ProcessRow()
+            row = await self.timeouts.run(what, read_row, number, self.room, found)
         except Unavailable as hung:
-            self.timeouts.lost()
-            self.hung.add(str(number))
-            return {"pid": number, "unreadable": hung.reason}
+            return self._without(number, dict(found), hung)
         if row and "refused" in row:
             self.refused.add(f"{number} ({', '.join(row['refused'])})")
+        if row and "unshown" in row:
+            self.unshown.add(f"{number} ({', '.join(row['unshown'])})")
         for name in (row or {}).get("truncated", ()):
             self._note_cut(number, name, (row or {}).get(name))
         return row
+
+    def _without(self, number: int, found: ProcessRow, hung: Unavailable) -> ProcessRow:
+        """Return what is known of a process that hung."""
+        self.capture.hung.add(number)
+        self.hung.add(f"{number} ({', '.join(found['hung'])})" if found else str(number))
+        return found or {"pid": number, "unreadable": hung.reason}
 
     def _note_cut(self, number: int, name: str, kept: object) -> None:
         self.cut_total += 1
@@ -161,6 +171,12 @@ class _ProcessRound:
                 "the capability SYS_PTRACE, where no policy stands against it"
             )
             self.capture.record_gap(f"{NAME}, parts", "NotPermitted", message)
+        if self.unshown.total:
+            message = (
+                "Empty, though they say of how many bytes they are: they lie where the kernel "
+                f"shows nothing, in memory of a file or in none, as in {self.unshown}"
+            )
+            self.capture.record_gap(f"{NAME}, strings", "NotVisible", message, requested=False)
         for pid, name, size in self.cut:
             message = f"/proc/{pid}/{name} was longer than what is kept of it"
             facts = {} if size is None else {"size": size}
@@ -199,7 +215,7 @@ async def collect(capture: ContainerCapture, limits: ProcessLimits = LIMITS) -> 
     reading.account()
     found.account(capture)
     await execs.store(capture, found.listed, reading.entered)
-    tree = ProcTree(reading.room.contents)
+    tree = ProcTree(reading.room.contents, silent=capture.hung)
     await procarchive.store(capture, tree, found.family, numbers, reading.timeouts)
 
 
@@ -223,14 +239,23 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
     return sorted({*found, *capture.hidden}) if found else []
 
 
-def read_row(number: int, room: RowBudget | None = None) -> ProcessRow | None:
-    """Return what /proc tells; of one that tells nonsense, only that."""
+def read_row(
+    number: int, room: RowBudget | None = None, row: ProcessRow | None = None
+) -> ProcessRow | None:
+    """Return what /proc tells; of one that tells nonsense, only that.
+
+    `row` has as much of it as was read before it hung.
+    """
     try:
         with Process.open(number) as process:
-            row = describe(process, room)
+            row = describe(process, room, row)
             if room:
                 room.account(process)
-            missing = {"truncated": process.cut, "refused": process.refused}
+            missing = {
+                "truncated": process.cut,
+                "refused": process.refused,
+                "unshown": process.unshown,
+            }
             return row | {name: what for name, what in missing.items() if what}
     except OSError:
         return None

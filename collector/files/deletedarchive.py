@@ -18,17 +18,18 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from collector.documents import portable
 from collector.files import pax, sparse
 from collector.files.safe_open import open_data
 from collector.files.sockets import decimal
-from collector.node.abandonable import run_abandonable
+from collector.node import silent
+from collector.node.abandonable import AbandonedThreads, run_abandonable
 from collector.node.deletedfiles import DeletedFile, SharedDescriptor
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
@@ -36,6 +37,8 @@ from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.sparse import Piece
+
+T = TypeVar("T")
 
 STEP_TIMEOUT = 10.0
 """Seconds that one step, a megabyte at most, may take."""
@@ -97,6 +100,7 @@ class DeletedArchive:
     _folders: set[PurePosixPath] = field(default_factory=set)
     _stuck: set[tuple[int, int]] = field(default_factory=set)
     """File systems that do not answer."""
+    _left_behind: AbandonedThreads = field(default_factory=AbandonedThreads)
 
     async def blocks(self, files: Sequence[DeletedFile]) -> AsyncIterator[bytes]:
         """Yield the archive."""
@@ -142,11 +146,14 @@ class DeletedArchive:
 
     async def _begin(self, file: DeletedFile) -> _OpenFile | None:
         """Open a file; note why if it is not to be."""
+        if file.silent:
+            self._lose(file, "Hung", silent.WHY)
+            return None
         if file.status.device in self._stuck:
             self._lose(file, "Hung", "its file system does not answer")
             return None
         try:
-            member = await run_abandonable(self.seconds, file.member, self._open, file)
+            member = await self._in_time(file, self._open, file)
         except (Unavailable, OSError) as error:
             self._fail(file, error)
             return None
@@ -183,9 +190,7 @@ class DeletedArchive:
         # Of one that failed, nothing more is asked for.
         if file.member not in self.losses:
             try:
-                block = await run_abandonable(
-                    self.seconds, file.member, sparse.read, member.file.number, offset, length
-                )
+                block = await self._in_time(file, sparse.read, member.file.number, offset, length)
             except (Unavailable, OSError) as error:
                 self._fail(file, error)
                 self.notes.flags.add(Flag.TRUNCATED)
@@ -195,8 +200,12 @@ class DeletedArchive:
     async def _look_again(self, file: DeletedFile, member: _OpenFile) -> None:
         if file.member not in self.losses:
             with suppress(Unavailable, OSError):
-                number = member.file.number
-                member.after = await run_abandonable(self.seconds, file.member, os.fstat, number)
+                member.after = await self._in_time(file, os.fstat, member.file.number)
+
+    async def _in_time(self, file: DeletedFile, action: Callable[..., T], *arguments: object) -> T:
+        return await run_abandonable(
+            self.seconds, file.member, action, *arguments, abandoned=self._left_behind
+        )
 
     def _fail(self, file: DeletedFile, error: Exception) -> None:
         if isinstance(error, Unavailable):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from collector.documents import BoundedNames
 from collector.files import pax
 from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, MountArchive, MountLoss, OpenMount
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import AbandonedThreads, run_abandonable
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
@@ -65,6 +65,7 @@ class MountStream:
     """Sockets, which no archive can hold."""
     folders: Sequence[bytes] = ()
     """Directories of no mount, which lead to some."""
+    abandoned: AbandonedThreads = field(default_factory=AbandonedThreads)
 
     async def blocks(self, tops: Iterable[OpenMount]) -> AsyncIterator[bytes]:
         """Yield the archive in blocks."""
@@ -86,7 +87,9 @@ class MountStream:
         source = archive.blocks([top], end=b"")
         try:
             while (
-                block := await run_abandonable(self.seconds, "a mount", next, source, None)
+                block := await run_abandonable(
+                    self.seconds, "a mount", next, source, None, abandoned=self.abandoned
+                )
             ) is not None:
                 yield block
         except Unavailable as hung:

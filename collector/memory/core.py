@@ -63,11 +63,14 @@ def prepared(
     architecture: str = platform.machine(),
     most: int = MAX_THREADS,
     page_map: Callable[[int], Pages] = Pages,
+    *,
+    silent: bool = False,
 ) -> Iterator[Core]:
     """Open a process's memory and plan its core, of `limit` bytes at most.
 
-    `held` are the threads whose registers are known; `most` threads are named in it. Raises
-    `OSError`, and `Unavailable` on a machine whose registers we do not know.
+    `held` are the threads whose registers are known; `most` threads are named in it. One that is
+    `silent` is not asked for its arguments. Raises `OSError`, and `Unavailable` on a machine whose
+    registers we do not know.
     """
     machine = elf.MACHINES.get(architecture)
     if machine is None:
@@ -84,9 +87,8 @@ def prepared(
         _plan(core, process, page_map(pagemap), shared)
         # Of what has ended the page map is empty, as if nothing had ever been there.
         core.reader.gone = _is_gone(memory)
-        core.head = elf.head(
-            machine, plan.sorted_segments(), _notes(core, process, machine, held, most)
-        )
+        notes = _notes(core, process, machine, held, most, silent=silent)
+        core.head = elf.head(machine, plan.sorted_segments(), notes)
         try:
             yield core
         finally:
@@ -139,9 +141,15 @@ def _is_elsewhere(core: Core, mapping: Mapping, pid: int, shared: Shared) -> boo
 
 
 def _notes(
-    core: Core, process: Process, machine: elf.Machine, held: Sequence[elf.Thread], most: int
+    core: Core,
+    process: Process,
+    machine: elf.Machine,
+    held: Sequence[elf.Thread],
+    most: int,
+    *,
+    silent: bool,
 ) -> bytes:
-    info = _info(process)
+    info = _info(process, silent=silent)
     notes = bytearray()
     for position, thread in enumerate(_all_threads(process, machine, held, most)):
         raise_if_abandoned()
@@ -194,10 +202,11 @@ def _pointers(process: Process, machine: elf.Machine, number: int) -> bytes:
     return b""
 
 
-def _info(process: Process) -> elf.Info:
+def _info(process: Process, *, silent: bool) -> elf.Info:
     # Behind the name in brackets: the first of these is field 3, the parent 4, the niceness 19.
     stat = process.read("stat", 4096).rpartition(b")")[2].split()
     status = _fields(process.read("status"))
+    line = b"" if silent else process.read("cmdline", 80)
     own = (int(status[name].split()[-1]) for name in (b"NSpgid", b"NSsid"))
     return elf.Info(
         pid=int(status[b"NSpid"].split()[-1]),
@@ -207,7 +216,7 @@ def _info(process: Process) -> elf.Info:
         uid=int(status[b"Uid"].split()[0]),
         gid=int(status[b"Gid"].split()[0]),
         command=process.read("comm", 64).rstrip(b"\n"),
-        arguments=process.read("cmdline", 80).replace(b"\0", b" ").rstrip(),
+        arguments=line.replace(b"\0", b" ").rstrip(),
     )
 
 

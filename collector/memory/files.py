@@ -17,6 +17,7 @@ from collector.files.safe_open import opened
 from collector.memory.mappings import Mapping, MappingKind
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
+from collector.node.silent import is_silent
 
 MAX_FILES = 10_000
 """Files of one container that are listed; the rest are counted."""
@@ -39,6 +40,8 @@ class MappedFiles:
     more: int = 0
     """Times that a process has one mapped past `MAX_FILES`."""
     _known: dict[MappedFileIdentity, int] = field(default_factory=dict)
+    _asked: set[bytes] = field(default_factory=set)
+    """File systems that have not answered yet."""
     _hashing: HashingBudget = field(
         default_factory=lambda: HashingBudget(max_total=MAX_TOTAL, until=time.monotonic() + SECONDS)
     )
@@ -56,6 +59,17 @@ class MappedFiles:
         return sorted({*found.values()})
 
     def _row(self, process: Process, mapping: Mapping) -> int | None:
+        if mapping.device not in self._asked and not is_silent(process, mapping.device):
+            # Where it never answers this thread is left behind, and the next one passes it over.
+            self._asked.add(mapping.device)
+            try:
+                return self._looked(process, mapping)
+            finally:
+                self._asked.discard(mapping.device)
+        told = mapping.device, mapping.inode, mapping.path
+        return self._add(told, {"path": portable(mapping.path)}, None)
+
+    def _looked(self, process: Process, mapping: Mapping) -> int | None:
         with suppress(OSError):
             flags = os.O_PATH | os.O_CLOEXEC
             with opened(os.open(mapping.place, flags, dir_fd=process.folder)) as place:

@@ -37,6 +37,12 @@ SECONDS = 2.0
 """For which one process is held at most."""
 MAX_THREADS = 10_000
 """Threads of one process that are held."""
+STANDSTILL_SHARE = 0.25
+"""What part of the time may go by until all threads stand still."""
+SHORT_SHARE = 0.1
+"""What part of that is left once `STANDSTILL_BUDGET` is used up."""
+STANDSTILL_BUDGET = 15.0
+"""Seconds that processes of one container that come to no standstill may cost."""
 _STARTING = 10.0
 """Seconds that a tracer may take to start and answer, beside what it holds."""
 _ENDED = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, OSError)
@@ -60,14 +66,16 @@ class Tracer:
         self._process: anyio.abc.Process | None = None
         self._answers: BufferedByteReceiveStream | None = None
 
-    async def hold(self, pid: int, seconds: float) -> TracerReport:
+    async def hold(self, pid: int, seconds: float, share: float = 1) -> TracerReport:
         """Stop the threads of a process. Raises `Unavailable` where that cannot be.
 
-        At most `seconds` later they go on, whatever becomes of us.
+        At most `seconds` later they go on, whatever becomes of us. `share` is the part of the usual
+        time for which those are waited for that do not stop.
         """
+        waiting = seconds * STANDSTILL_SHARE * share
         try:
             with anyio.fail_after(seconds + _STARTING):
-                return await self._ask(f"{pid} {seconds} {MAX_THREADS}\n".encode())
+                return await self._ask(f"{pid} {seconds} {MAX_THREADS} {waiting}\n".encode())
         except (TimeoutError, *_ENDED) as error:
             await self.stop()
             message = f"The process that holds others ended ({type(error).__name__} {error})"
@@ -191,6 +199,8 @@ class Freezer:
     """Why no process can be held by `ptrace` here."""
     room: float = LIMIT
     """Seconds that the container may still be paused."""
+    standstill_budget: float = STANDSTILL_BUDGET
+    """Seconds that may still go by with waiting for threads that do not stop."""
 
     @asynccontextmanager
     async def held(self, process: Process) -> AsyncIterator[HeldProcess]:
@@ -215,10 +225,13 @@ class Freezer:
             return HeldProcess(how, why=self.why)
         held = HeldProcess(HoldMethod.PTRACE, limit=self.seconds, tracer=self.tracer)
         try:
-            answer = await self.tracer.hold(process.pid, self.seconds)
+            share = 1 if self.standstill_budget > 0 else SHORT_SHARE
+            answer = await self.tracer.hold(process.pid, self.seconds, share)
         except Unavailable as error:
             return HeldProcess(how, why=str(error))
         held.threads, held.loose = answer.threads, answer.total - answer.stopped
+        if held.loose:
+            self.standstill_budget -= time.monotonic() - held.since
         try:
             await to_thread.run_sync(_require_ours, process, answer)
         except (Unavailable, OSError) as error:
@@ -231,8 +244,8 @@ class Freezer:
 
     @asynccontextmanager
     async def _paused(self, held: HeldProcess) -> AsyncIterator[None]:
-        seconds = min(self.seconds, self.room)
-        if seconds <= 0:
+        seconds, begun = min(self.seconds, self.room), time.monotonic()
+        if seconds <= 0 or self.standstill_budget <= 0:
             yield
             return
         async with paused(self.runtime, [self.container], seconds) as pause:
@@ -241,7 +254,8 @@ class Freezer:
             elif pause.failures:
                 self.room = 0  # it would fail for the next process, too
             yield
-        self.room -= min(time.monotonic() - held.since, seconds)
+        # With what the runtime takes for it: it may wait for what stops for nobody.
+        self.room -= time.monotonic() - begun
 
 
 def _require_ours(process: Process, answer: TracerReport) -> None:

@@ -27,6 +27,7 @@ from collector.memory.mappings import Mapping, MappingKind
 from collector.memory.pages import PageRun, Pages, TooSparse
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
+from collector.node.silent import is_silent
 
 FILL = 64 * 1024
 """Bytes of a hole that are stored as zeros, rather than begin another segment."""
@@ -208,6 +209,8 @@ def _small(run: PageRun) -> PageRun | None:
 
 def _anonymous(process: Process, mapping: Mapping, runs: Iterator[PageRun]) -> Iterator[CorePiece]:
     try:
+        if is_silent(process, mapping.device):
+            raise FileNotFoundError(mapping.path)
         file = os.open(mapping.place, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
     except OSError:
         # Without the file there is what the process has touched of it.

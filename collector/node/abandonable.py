@@ -5,6 +5,9 @@ not keep the program from ending::
 
     row = await run_abandonable(5, "process 4711", describe, 4711)
 
+Whoever reads many of a sort that a container can multiply has `AbandonedThreads` of its own, so
+that those of them that hang cost nothing but their like.
+
 What reads in many steps calls `raise_if_abandoned` between them. It ends a thread that is not
 waited for any more, which would otherwise go on taking memory and processor for nobody.
 """
@@ -31,38 +34,6 @@ _given_up = threading.local()
 
 
 @dataclass(slots=True)
-class HangTimeouts:
-    """How long many reads of one sort are waited for, of which some may hang."""
-
-    seconds: float
-    """For one."""
-    least: float
-    """For one after so many have hung that all the time for that is spent."""
-    left: float
-    """Seconds that all that hang may cost."""
-
-    @property
-    def now(self) -> float:
-        """How long to wait for the next one."""
-        return self.seconds if self.left > 0 else self.least
-
-    def lost(self) -> None:
-        """Count one that has hung."""
-        self.left -= self.now
-
-
-class Abandoned(Exception):
-    """Ends a thread that is not waited for any more."""
-
-
-def raise_if_abandoned() -> None:
-    """Raise `Abandoned` in a thread that `run_abandonable` does not wait for any more."""
-    event: threading.Event | None = getattr(_given_up, "event", None)
-    if event and event.is_set():
-        raise Abandoned
-
-
-@dataclass(slots=True)
 class AbandonedThreads:
     """The threads that are not waited for any more, of which there are `most` at most."""
 
@@ -75,6 +46,49 @@ class AbandonedThreads:
         if len(self.threads) >= self.most:
             message = f"{len(self.threads)} other reads hang, {what} is not begun"
             raise Unavailable(message, reason="Hung")
+
+
+@dataclass(slots=True)
+class HangTimeouts:
+    """How long many reads of one sort are waited for, of which some may hang."""
+
+    seconds: float
+    """For one."""
+    least: float
+    """For one after so many have hung that all the time for that is spent."""
+    left: float
+    """Seconds that all that hang may cost."""
+    abandoned: AbandonedThreads = field(default_factory=AbandonedThreads)
+
+    @property
+    def now(self) -> float:
+        """How long to wait for the next one."""
+        return self.seconds if self.left > 0 else self.least
+
+    def lost(self) -> None:
+        """Count one that has hung."""
+        self.left -= self.now
+
+    async def run(self, what: str, action: Callable[..., T], *arguments: object) -> T:
+        """Do what `run_abandonable` does, for as long as is left for it; count what hangs."""
+        seconds, abandoned = self.now, self.abandoned
+        try:
+            return await run_abandonable(seconds, what, action, *arguments, abandoned=abandoned)
+        except Unavailable as error:
+            if error.reason == "Hung":
+                self.lost()
+            raise
+
+
+class Abandoned(Exception):
+    """Ends a thread that is not waited for any more."""
+
+
+def raise_if_abandoned() -> None:
+    """Raise `Abandoned` in a thread that `run_abandonable` does not wait for any more."""
+    event: threading.Event | None = getattr(_given_up, "event", None)
+    if event and event.is_set():
+        raise Abandoned
 
 
 _ABANDONED_THREADS = AbandonedThreads()

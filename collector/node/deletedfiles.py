@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 from collector.files.safe_open import open_in_root, opened
 from collector.files.statx import Status, statx
 from collector.node.procfs import LONG_PATH, Process
+from collector.node.silent import is_silent, sees_silent
 
 MAX_FILES = 4096
 """Files that are remembered, and held; the rest are counted."""
@@ -106,6 +107,8 @@ class DeletedFile:
     """Where they do, the first of them."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What else is known of it."""
+    silent: bool = False
+    """Whether its file system need never answer."""
     folder: str = ""
     """Where it is in an archive, ending in `/`; empty for the top."""
 
@@ -260,6 +263,7 @@ class DeletedFileSearch:
             command = process.read("comm", 64).removesuffix(b"\n")
             kind = _kind(how, path, found)
             file = DeletedFile(kind, path, process.pid, name, found, held, command)
+            file.silent = is_silent(process, found.device)
             self.files[key] = file
         elif not again:
             file.holders += 1
@@ -301,10 +305,12 @@ def _is_memory(path: bytes, device: tuple[int, int]) -> bool:
 
 
 def _has_that_name(process: Process, link: bytes, found: Status) -> bool:
-    """Whether the file is really called `... (deleted)`.
+    """Whether the file is really called `... (deleted)`: not known where the way there may hang.
 
     An overlay counts the names in the image, so that the count alone does not say.
     """
+    if sees_silent(process):
+        return False
     with suppress(OSError):
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         with opened(os.open("root", flags, dir_fd=process.folder)) as root:

@@ -13,6 +13,7 @@ import os
 from contextlib import suppress
 
 from collector.files.safe_open import mount_number, opened
+from collector.files.statx import statx
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.procfs import Process
 
@@ -50,3 +51,12 @@ def memory_mount() -> bytes:
     """Return the number of the mount on which the kernel keeps memfds and shared memory."""
     with opened(os.memfd_create("probe", os.MFD_CLOEXEC)) as file:
         return b"%d" % mount_number(file)
+
+
+def mode_of(process: Process, name: str) -> int:
+    """Return the mode of an open file, of which its file system is not asked: it may hang.
+
+    Raises `OSError`.
+    """
+    with opened(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)) as place:
+        return statx(place).mode

@@ -39,6 +39,7 @@ Capability = IntEnum(
 )
 _ARGUMENTS, _ENVIRONMENT = slice(45, 47), slice(47, 49)
 """Where /proc/PID/stat says where both lie in the memory, counted behind the name."""
+_ENDED = (b"Z", b"X")
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 _SETS = {"CapInh": "inheritable", "CapPrm": "permitted", "CapEff": "effective"}
 _SETS |= {"CapBnd": "bounding", "CapAmb": "ambient"}
@@ -106,22 +107,31 @@ class RowBudget:
         self.contents_left -= sum(map(len, (process.kept or {}).values()))
 
 
-def describe(process: Process, room: RowBudget | None = None) -> ProcessRow:
+HANGING = ("maps", "areas", "cmdline", "environ")
+"""Parts of a row for which the kernel waits for the process, or for what its memory is of."""
+
+
+def describe(
+    process: Process, room: RowBudget | None = None, row: ProcessRow | None = None
+) -> ProcessRow:
     """Return everything worth knowing of `process`. Raises `OSError` once it has ended.
+
+    What can hang is read last: `row` has by then what there is without it, and in `hung` what is
+    still to come.
 
     A part that cannot be read, such as the memory map of a kernel thread or of a zombie, is null;
     what this process may not read is in `process.refused`.
     """
-    room = room or RowBudget()
+    room, row = room or RowBudget(), {} if row is None else row
     room.keep(process)
     status, stat = parse_status(process.read("status")), _fields(process.read("stat"))
-    return {
+    row |= {
         "pid": process.pid,
         "nspid": _numbers(status, "NSpid"),
         "ppid": int(status["PPid"]),
         "comm": portable(process.read("comm").removesuffix(b"\n")),
-        "cmdline": _or_none(_strings, process, "cmdline", stat[_ARGUMENTS], room),
-        "environ": _or_none(_strings, process, "environ", stat[_ENVIRONMENT], room),
+        "cmdline": None,
+        "environ": None,
         **{name: _or_none(_link, process, name) for name in ("exe", "cwd", "root")},
         "uid": _numbers(status, "Uid"),
         "gid": _numbers(status, "Gid"),
@@ -136,11 +146,19 @@ def describe(process: Process, room: RowBudget | None = None) -> ProcessRow:
         **(_or_none(_mounts, process, room) or {"mountinfo": None}),
         "fds": _or_none(_descriptors, process, room),
         "fdsTotal": _or_none(_count, process, "fd", room.limits.descriptors),
-        **(_or_none(_maps, process, room) or {"maps": None, "areas": None}),
+        "maps": None,
+        "areas": None,
         "uidMap": _or_none(_text, process, "uid_map"),
         "gidMap": _or_none(_text, process, "gid_map"),
         "status": status,
+        "hung": [*HANGING],
     }
+    row |= _or_none(_maps, process, room) or {}
+    for name, ends in ("cmdline", _ARGUMENTS), ("environ", _ENVIRONMENT):
+        row["hung"] = row["hung"][row["hung"].index(name) :]
+        row[name] = _or_none(_strings, process, name, stat[ends], room)
+    del row["hung"]
+    return row
 
 
 def parse_status(content: bytes) -> dict[str, str]:
@@ -253,11 +271,17 @@ def _strings(process: Process, name: str, ends: list[bytes], room: RowBudget) ->
     """Return a list of strings; the kernel says where it begins and ends in the memory."""
     cuts = len(process.cut)
     content = process.read(name, room.limit(MAX_STRINGS))
+    size = int(ends[1]) - int(ends[0]) if len(ends) == 2 else 0
+    if not content and size > 0 and _state(process) not in _ENDED:
+        process.unshown[name] = size
     if len(process.cut) == cuts:
         return strings(content)
-    size = int(ends[1]) - int(ends[0]) if len(ends) == 2 else 0
     # The two were not read at the same moment: a size that contradicts what is here says nothing.
     return strings(content, size if size > len(content) else 0)
+
+
+def _state(process: Process) -> bytes:
+    return _fields(process.read("stat"))[0]
 
 
 def _text(process: Process, name: str) -> Value:

@@ -18,7 +18,7 @@ import errno
 import os
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ from collector.documents import BoundedNames
 from collector.files import pax
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.openfiles import MAX_DESCRIPTORS, MAX_INFO
-from collector.node.process_row import LITTLE, MAX_STRINGS
+from collector.node.process_row import HANGING, LITTLE, MAX_STRINGS
 from collector.node.procfs import MAX_BYTES, Process
 
 MAX_TREE = 256 * 1024 * 1024
@@ -57,6 +57,10 @@ class ProcTree:
 
     contents: Mapping[int, Mapping[str, bytes]] = field(default_factory=dict)
     """What is known of processes, by the names beneath their folder."""
+    silent: Collection[int] = ()
+    """Processes of which parts hung before: these are as far as they are known."""
+    unasked: BoundedNames = field(default_factory=BoundedNames)
+    """Those parts that are not known."""
     left: int = MAX_TREE
     little: int = LITTLE
     """Bytes of each file after that."""
@@ -181,7 +185,10 @@ class _ProcessFolder:
     def file(self, name: str, limit: int = MAX_BYTES) -> Iterator[bytes]:
         """Yield a file of the process, if it can be read."""
         raise_if_abandoned()
-        if (content := self._known.get(name)) is None:
+        content = self._known.get(name)
+        if content is None and name in HANGING and self._pid in self._tree.silent:
+            self._tree.unasked.add(f"/proc/{self._pid}/{name}")
+        elif content is None:
             content = self._attempt(name, lambda process: self._read(process, name, limit))
         if content is not None:
             yield self._tree.file(f"{self._pid}/{name}", content, self._owner)

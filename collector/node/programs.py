@@ -21,9 +21,11 @@ from typing import Any, TypeVar
 
 from collector.documents import portable
 from collector.files.safe_open import open_data, open_in_root, opened
-from collector.node.abandonable import raise_if_abandoned, run_abandonable
+from collector.files.statx import statx
+from collector.node.abandonable import AbandonedThreads, raise_if_abandoned, run_abandonable
 from collector.node.deletedfiles import DeletedFile
 from collector.node.procfs import Process
+from collector.node.silent import is_silent, sees_silent
 from collector.runtimes.runtime import Unavailable
 
 MAX_FILE = 1024**3
@@ -58,6 +60,7 @@ class Programs:
     """Files that rows may still list."""
     skipped: int = 0
     """Times that something was not hashed."""
+    abandoned: AbandonedThreads = field(default_factory=AbandonedThreads)
     _digests: dict[ProgramIdentity, str] = field(default_factory=dict)
 
     async def digest(self, pid: int) -> str:
@@ -83,7 +86,9 @@ class Programs:
             limit = min(self.seconds, MAX_SECONDS / 4)
             if limit <= 0:
                 raise Unavailable("The time for hashing is used up", reason="Deadline")
-            found = await run_abandonable(limit, what, action, argument, begun + limit)
+            found = await run_abandonable(
+                limit, what, action, argument, begun + limit, abandoned=self.abandoned
+            )
         except (FileNotFoundError, ProcessLookupError):
             return nothing  # a thread of the kernel, or a process that has ended
         except (Unavailable, OSError):
@@ -97,11 +102,11 @@ class Programs:
         """Do what `digest` does in this thread, which gives up at a time of the monotonic clock."""
         with Process.open(pid) as process:
             link = os.O_PATH | os.O_CLOEXEC
-            with (
-                opened(os.open("exe", link, dir_fd=process.folder)) as place,
-                opened(open_data(place)) as file,  # which leaves its access time alone
-            ):
-                return self._of(file, until)
+            with opened(os.open("exe", link, dir_fd=process.folder)) as place:
+                if is_silent(process, statx(place).device):
+                    return ""
+                with opened(open_data(place)) as file:  # which leaves its access time alone
+                    return self._of(file, until)
 
     def executables(self, pid: int, until: float) -> list[dict[str, Any]]:
         """Return each file that a process has mapped as code; likewise."""
@@ -113,9 +118,7 @@ class Programs:
                     self.skipped += 1
                     break
                 self.listed -= 1
-                digest = ""
-                with suppress(OSError), opened(_open(process, area, path, inode)) as file:
-                    digest = self._of(file, until)
+                digest = self._digest(process, (area, device, inode, path), until)
                 found.append(
                     {
                         "path": portable(path),
@@ -126,8 +129,18 @@ class Programs:
                 )
         return found
 
+    def _digest(
+        self, process: Process, mapped: tuple[bytes, bytes, bytes, bytes], until: float
+    ) -> str:
+        area, device, inode, path = mapped
+        with suppress(OSError):
+            if not is_silent(process, device):
+                with opened(_open(process, area, path, inode)) as file:
+                    return self._of(file, until)
+        return ""
+
     def _held(self, file: DeletedFile, until: float) -> str:
-        if file.file is None:
+        if file.file is None or file.silent:
             return ""
         with opened(open_data(file.file.number)) as data:
             return self._of(data, until, self.left)
@@ -171,6 +184,8 @@ def _open(process: Process, area: bytes, path: bytes, inode: bytes) -> int:
         opened(os.open(b"map_files/" + area, link, dir_fd=process.folder)) as place,
     ):
         return open_data(place)
+    if sees_silent(process):
+        raise FileNotFoundError(path)
     folder = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
     with (
         opened(os.open("root", folder, dir_fd=process.folder)) as root,

@@ -25,7 +25,7 @@ from itertools import chain
 from collector.files.safe_open import mount_number, opened
 from collector.node.borrowed import Sent, borrowed, borrowed_pipe, peek
 from collector.node.deletedfiles import SharedDescriptor
-from collector.node.keptplaces import hold, inode_of, memory_mount, pipes_of
+from collector.node.keptplaces import hold, inode_of, memory_mount, mode_of, pipes_of
 from collector.node.kernel_look import Terminal
 from collector.node.pipes import peek_opened, peek_pipe
 from collector.node.procfs import LONG_PATH, Process, host_proc, pids
@@ -220,7 +220,7 @@ class UnlistedSearch:
         elif link.startswith(b"socket:["):
             self._open_socket(process, name, link)
         elif link.startswith((b"/", LONG_PATH)):
-            if stat.S_ISFIFO(os.stat(name, dir_fd=process.folder).st_mode):
+            if stat.S_ISFIFO(mode_of(process, name)):
                 self._open_fifo(process, name, link)
             if link.startswith((b"/dev/pts/", b"/dev/ptmx")):
                 self._note_terminal(process, name, link)

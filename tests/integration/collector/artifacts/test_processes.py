@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
+import tarfile
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +14,9 @@ import pytest
 
 from collector.artifacts import network, processes
 from collector.container import ContainerCapture
+from collector.documents import MAX_NAMES
+from collector.files.safe_open import opened
+from collector.node.abandonable import MAX_LEFT
 from collector.node.process_row import MAX_STRINGS, RowLimits
 from collector.node.procfs import HOST_PROC, MAX_BYTES
 from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses
@@ -86,6 +91,42 @@ async def test_processes_from_outside_past_the_limit_are_counted(
     capture = capture_for(bundle)
     await processes.collect(capture, processes.ProcessLimits(entered=1))
     assert gaps(capture)["execs.json, its rest"] == "TooMany"
+
+
+async def test_a_process_whose_arguments_hang_keeps_all_else(proc: Path, bundle: Bundle) -> None:
+    os.mkfifo(proc / "8/cmdline")
+    (proc / "9/cmdline").write_bytes(b"after\0")
+    capture = capture_for(bundle)
+    await processes.collect(capture, processes.ProcessLimits(seconds=0.3))
+    rows = bundle.json("containers/web/processes.json")["processes"]
+    assert rows[1]["comm"] and rows[1]["status"] and rows[1]["namespaces"]["pid"] == "pid:[1]"
+    assert rows[1]["hung"] == ["cmdline", "environ"] and rows[1]["cmdline"] is None
+    assert rows[2]["cmdline"] == ["after"] and "hung" not in rows[2]
+    with tarfile.open(bundle.folder / "containers/web/proc.tar") as archive:
+        assert {"proc/8/status", "proc/8/task", "proc/9/cmdline"} <= {*archive.getnames()}
+    assert gaps(capture) == {"processes.json, details": "Hung", "proc.tar, files": "Hung"}
+    assert "8 (cmdline, environ)" in capture.bundle.not_captured[0].message
+    (proc / "8/cmdline").write_bytes(b"released")
+
+
+async def test_processes_that_hang_cost_nothing_but_processes(proc: Path, bundle: Bundle) -> None:
+    """So many that no thread is left for another one."""
+    hanging = [proc / str(number) for number in range(100, 100 + MAX_LEFT + 1)]
+    for folder in hanging:
+        shutil.copytree(proc / "8", folder, symlinks=True)
+        (folder / "comm").unlink()
+        os.mkfifo(folder / "comm")
+    capture = capture_for(bundle)
+    limits = processes.ProcessLimits(seconds=0.02, least=0.01, hanging=0.02)
+    await processes.collect(capture, limits)
+    assert f"and {MAX_LEFT + 1 - MAX_NAMES} more" in capture.bundle.not_captured[0].message
+    await network.collect(capture)
+    (row,) = bundle.json("containers/web/network.json")["namespaces"]
+    assert len(row["pids"]) == 3 + len(hanging)
+    for folder in hanging:
+        # For reading, too: of most of them nobody waits for the other end.
+        with opened(os.open(folder / "comm", os.O_RDWR)) as end:
+            os.write(end, b"released\n")
 
 
 async def test_a_process_that_makes_no_sense(proc: Path, bundle: Bundle) -> None:

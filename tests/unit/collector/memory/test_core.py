@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import NoteSegment
 
 from collector.memory.core import Core, forget, prepared
 from collector.memory.elf import PAGE
@@ -37,6 +38,17 @@ def read(core: Core, block: int = 1 << 20) -> bytes:
     return bytes(out)
 
 
+def notes(core: Core, kind: str) -> list[Any]:
+    segments = ELFFile(io.BytesIO(core.head)).iter_segments("PT_NOTE")
+    return [
+        note["n_desc"]
+        for segment in segments
+        if isinstance(segment, NoteSegment)
+        for note in segment.iter_notes()
+        if note["n_type"] == kind
+    ]
+
+
 def at(data: bytes, address: int, size: int) -> bytes:
     """Return what a core has at an address."""
     for segment in ELFFile(io.BytesIO(data)).iter_segments("PT_LOAD"):
@@ -46,6 +58,18 @@ def at(data: bytes, address: int, size: int) -> bytes:
             stored = data[header.p_offset + offset : header.p_offset + header.p_filesz]
             return stored[:size].ljust(size, b"\0")
     raise AssertionError(f"{address:#x} is in no segment")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_process_whose_arguments_hang_is_not_asked_for_them(silent: bool) -> None:
+    with (
+        subject("tell(1)") as process,
+        Process.open(process.pid) as found,
+        prepared(found, [], LIMIT, {}, silent=silent) as core,
+    ):
+        (info,) = notes(core, "NT_PRPSINFO")
+    assert (b"-c" in info["pr_psargs"]) is not silent
+    assert info["pr_fname"].startswith(b"python")
 
 
 @pytest.mark.parametrize("block", [PAGE, 3 * PAGE, 4 << 20])

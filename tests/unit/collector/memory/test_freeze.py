@@ -6,14 +6,19 @@ import os
 import signal
 import struct
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from collector.memory.elf import MACHINES
-from collector.memory.freeze import Tracer, TracerReport, same_numbers
-from collector.runtimes.runtime import Unavailable
+from collector.memory.freeze import STANDSTILL_BUDGET, Freezer, Tracer, TracerReport, same_numbers
+from collector.node.procfs import Process
+from collector.runtimes.runtime import Runtime, Unavailable
+from tests.integration.collector.folder_container import CONTAINER
 from tests.unit.collector.memory.subjects import Subject, subject
 
 LONG = 600.0
@@ -234,6 +239,34 @@ async def test_a_process_that_is_not_there() -> None:
 async def test_a_tracer_that_ends_at_once_is_unavailable() -> None:
     with subject("tell(1)") as process, pytest.raises(Unavailable):
         await Tracer(PROC).hold(process.pid, 0.000001)
+
+
+VFORK = """
+tell(1)
+if not LIBC.vfork():
+    LIBC.prctl(1, 9)
+    LIBC.pause()
+"""
+"""Its first thread waits for the child, and stops for nobody."""
+
+
+@pytest.mark.parametrize("standstill_budget", [STANDSTILL_BUDGET, 0.0])
+async def test_processes_that_never_stop_use_up_their_budget(standstill_budget: float) -> None:
+    with subject(VFORK) as process:
+        while state(process.pid) != "D":  # noqa: ASYNC110  # nothing tells
+            await anyio.sleep(0.01)
+        tracer, runtime = Tracer(PROC), cast(Runtime, None)
+        freezer = Freezer(
+            runtime, CONTAINER, 2, tracer, standing=True, standstill_budget=standstill_budget
+        )
+        with ExitStack() as stack:
+            opening = Process.open(process.pid)
+            found = await to_thread.run_sync(stack.enter_context, opening)
+            async with freezer.held(found) as held:
+                assert not held.threads and "standstill" in held.why
+        assert freezer.standstill_budget < standstill_budget
+        await tracer.stop()
+        process.process.kill()
 
 
 def test_numbers_are_the_same_in_our_own_proc_only(tmp_path: Path) -> None:

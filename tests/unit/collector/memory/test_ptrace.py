@@ -71,7 +71,7 @@ def test_the_tracer_answers_and_ends_with_its_input(killed: bool) -> None:
         ) as tracer,
     ):
         assert tracer.stdin and tracer.stdout
-        tracer.stdin.write(b"%d 600 100\n" % process.pid)
+        tracer.stdin.write(b"%d 600 100 600\n" % process.pid)
         tracer.stdin.flush()
         total, stopped, error, size = HEAD.unpack(tracer.stdout.read(HEAD.size))
         assert (total, stopped, error) == (1, 1, 0)
@@ -90,7 +90,7 @@ def test_a_tracer_whose_input_closes_lets_go() -> None:
     with subject("tell(1)\nhear()\ntell(7)") as process:
         done = subprocess.run(
             [sys.executable, "-m", "collector.memory.tracer", "/proc"],
-            input=b"%d 600 100\n" % process.pid,
+            input=b"%d 600 100 600\n" % process.pid,
             capture_output=True,
             check=True,
         )

@@ -9,7 +9,12 @@ import threading
 import anyio
 import pytest
 
-from collector.node.abandonable import AbandonedThreads, raise_if_abandoned, run_abandonable
+from collector.node.abandonable import (
+    AbandonedThreads,
+    HangTimeouts,
+    raise_if_abandoned,
+    run_abandonable,
+)
 from collector.runtimes.runtime import Unavailable
 
 
@@ -92,3 +97,25 @@ async def test_with_too_many_reads_that_hang_no_further_one_is_begun() -> None:
         await anyio.to_thread.run_sync(thread.join)
     await run_abandonable(60, "process 9", begun.append, 1, abandoned=abandoned)
     assert begun
+
+
+async def test_reads_of_one_sort_that_hang_leave_room_and_time_for_those_of_another() -> None:
+    release = threading.Event()
+    hostile = HangTimeouts(0.05, 0.01, 0.05, AbandonedThreads(1))
+    with pytest.raises(Unavailable, match="took more than"):
+        await hostile.run("process 7", release.wait)
+    with pytest.raises(Unavailable, match="1 other reads hang"):
+        await hostile.run("process 8", sum, [1])
+    assert hostile.now == 0.01
+    assert await HangTimeouts(60, 1, 60, AbandonedThreads(1)).run("a mount", sum, [1, 2]) == 3
+    release.set()
+
+
+async def test_what_is_missing_counts_as_nothing_that_hung() -> None:
+    def refuse() -> None:
+        raise Unavailable("nothing there", reason="NotRunning")
+
+    timeouts = HangTimeouts(60, 1, 60)
+    with pytest.raises(Unavailable):
+        await timeouts.run("a process", refuse)
+    assert timeouts.left == 60

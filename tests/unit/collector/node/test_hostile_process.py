@@ -39,6 +39,13 @@ if libc.prctl(35, 14, layout, ctypes.c_ulong(len(layout)), 0):
 """
 """PR_SET_MM_MAP: any user may tell the kernel where arguments and environment are."""
 
+_ELSEWHERE = _ARM.replace(
+    "memory = mmap.mmap(-1, 2 * size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)",
+    "import tempfile; file = tempfile.TemporaryFile(); file.truncate(2 * size)\n"
+    "memory = mmap.mmap(file.fileno(), 2 * size)",
+)
+"""The kernel shows no strings that lie in a file's memory."""
+
 _THREADS = """
 import threading
 threading.stack_size(65536)
@@ -71,6 +78,20 @@ def running(program: str) -> Iterator[int]:
             pytest.skip("this kernel does not let processes move their arguments")
         yield process.pid
         process.communicate()
+
+
+def test_arguments_where_the_kernel_shows_nothing_are_told_with_their_size() -> None:
+    with running(_ELSEWHERE) as pid:
+        row = read_row(pid)
+    assert row and row["cmdline"] == row["environ"] == []
+    assert row["unshown"] == {"cmdline": SIZE, "environ": SIZE}
+
+
+def test_a_process_without_environment_hides_none() -> None:
+    with subprocess.Popen(["/bin/sleep", "60"], env={}) as process:
+        row = read_row(process.pid)
+        process.kill()
+    assert row and row["environ"] == [] and row["cmdline"] and "unshown" not in row
 
 
 def test_megabytes_of_tiny_arguments_are_kept_raw_cut_and_counted() -> None:
