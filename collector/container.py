@@ -17,6 +17,7 @@ from collector.files.deletedarchive import DeletedFilesPlan
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
 from collector.limits import RateLimit, Stop
+from collector.node.census import Census
 from collector.node.unlisted import KeptReference
 from collector.recording.writes import Writes
 from collector.runtimes.runtime import ContainerInfo, Runtime
@@ -72,6 +73,8 @@ class ContainerCapture:
     """Containers that share the time until the deadline."""
     held: OpenedAtStart = field(default_factory=OpenedAtStart)
     """What was opened before anything was read."""
+    census: Census = field(default_factory=Census)
+    """Which processes are whose: of all containers the same."""
     hidden: list[int] = field(default_factory=list)
     """Processes that are its, though no listing of /proc has them."""
     wanted: frozenset[ArtifactKind] = frozenset()

@@ -22,7 +22,6 @@ from collector.files.resuming import TarLoss
 from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
 from collector.node.abandonable import run_abandonable
-from collector.node.procfs import companions
 from collector.recording.writes import noting_writes
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -112,9 +111,7 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
         return
     with suppress(Unavailable, OSError):
         first = await capture.runtime.process(capture.container)
-        others = await run_abandonable(
-            TIMEOUT, "roots", _with_other_root, first, capture.container.key, root
-        )
+        others = await run_abandonable(TIMEOUT, "roots", _with_other_root, capture, first, root)
         if others:
             shown = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
             message = (
@@ -126,8 +123,9 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
             )
 
 
-def _with_other_root(first: int, key: str, root: int) -> list[int]:
-    return processes_with_other_root(companions(first, key), key, root)
+def _with_other_root(capture: ContainerCapture, first: int, root: int) -> list[int]:
+    key = capture.container.key
+    return processes_with_other_root(capture.census.companions(first, key), key, root)
 
 
 async def _store(

@@ -12,6 +12,7 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.ancestry import Ancestry
+from collector.node.census import Census
 from collector.node.covers import Cover, Covers, covers
 from collector.node.members import MemberSearch, restriction
 from collector.runtimes.runtime import RuntimeProcesses, Unavailable
@@ -105,7 +106,7 @@ async def search(capture: ContainerCapture) -> FoundProcesses | None:
             container = await capture.runtime.inspect(capture.container)
             first = await capture.runtime.process(container)
             look = (first, capture.container.key, await _runtime_processes(capture))
-            found = await run_abandonable(TIMEOUT, "processes", _look, *look)
+            found = await run_abandonable(TIMEOUT, "processes", _look, *look, capture.census)
     except PermissionError as error:
         why = Unavailable(f"/proc refuses: {error}", reason="NotPermitted")
     except Unavailable as error:
@@ -135,8 +136,8 @@ async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
         return RuntimeProcesses()
 
 
-def _look(first: int, key: str, told: RuntimeProcesses) -> FoundProcesses:
-    members = MemberSearch(first, key, told=told.pids)
+def _look(first: int, key: str, told: RuntimeProcesses, census: Census) -> FoundProcesses:
+    members = MemberSearch(first, key, told=told.pids, census=census)
     members.look()
     pids = sorted(members.found)
     family = Ancestry.of(first, pids)

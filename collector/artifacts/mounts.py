@@ -33,7 +33,7 @@ from collector.files.mountstream import Budget, MountStream
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.node.abandonable import run_abandonable
-from collector.node.procfs import companions
+from collector.node.census import Census
 from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
@@ -167,13 +167,13 @@ async def _survey(capture: ContainerCapture, limits: MountLimits) -> tuple[Surve
     with suppress(Unavailable, FileNotFoundError):
         first = await capture.runtime.process(now)
         return await run_abandonable(
-            limits.seconds, "mounts", _look, first, capture.container.key
+            limits.seconds, "mounts", _look, capture.census, first, capture.container.key
         ), now.state
     return Survey(), now.state
 
 
-def _look(first: int, key: str) -> Survey:
-    pids = companions(first, key)
+def _look(census: Census, first: int, key: str) -> Survey:
+    pids = census.companions(first, key)
     apart = SeparateThreads()
     apart.look(pids)
     seen = survey([first, *(pid for pid in pids if pid != first), *apart.threads], key)

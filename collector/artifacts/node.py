@@ -26,7 +26,6 @@ from collector.node.holders import find_holders
 from collector.node.modules import WAYS
 from collector.node.netlink_fields import NetlinkRow
 from collector.node.network_tables import SYMBOLS
-from collector.node.procfs import companions
 from collector.node.tables import Tables
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, PodRef
@@ -168,5 +167,7 @@ def _members(node: NodeCapture) -> Set[int]:
             found.update(chain.from_iterable(capture.namespaces.values()))
             continue
         with suppress(OSError):
-            found.update(companions(capture.container.pid or 0, capture.container.key))
+            found.update(
+                capture.census.companions(capture.container.pid or 0, capture.container.key)
+            )
     return found

@@ -31,7 +31,7 @@ from collector.container import ContainerCapture
 from collector.documents import BoundedNames, streamed
 from collector.node.abandonable import HangTimeouts, run_abandonable
 from collector.node.process_row import ROW_LIMITS, ProcessRow, RowBudget, RowLimits, describe
-from collector.node.procfs import Process, companions
+from collector.node.procfs import Process
 from collector.node.proctree import ProcTree
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
@@ -196,7 +196,9 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
     try:
         with suppress(FileNotFoundError):
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
-            found = await to_thread.run_sync(companions, first, capture.container.key)
+            found = await to_thread.run_sync(
+                capture.census.companions, first, capture.container.key
+            )
     except Unavailable as why:
         record_missing(capture, kind, why)
         return []

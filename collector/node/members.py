@@ -24,6 +24,7 @@ from pathlib import Path
 
 from collector.files.mounttable import Mount, holder, parse_table
 from collector.node.abandonable import raise_if_abandoned
+from collector.node.census import Census
 from collector.node.numbers import SLACK, Probe, highest, latest, sees_same
 from collector.node.procfs import Boundary, Process, host_proc, pids
 
@@ -51,6 +52,7 @@ class MemberSearch:
     """Processes that the runtime counts as the container's."""
     seconds: float = SECONDS
     listing: Callable[[], list[int]] = pids
+    census: Census = field(default_factory=Census)
     found: dict[int, set[str]] = field(default_factory=dict)
     """The ways that each process was found by."""
     covered: list[int] = field(default_factory=list)
@@ -65,7 +67,7 @@ class MemberSearch:
         """Search. Raises `OSError` where the first process has ended."""
         boundary, listed = Boundary(self.first, self.key), self.listing()
         for pid in listed:
-            if _is_member(pid, boundary):
+            if self.census.holds(boundary, pid):
                 self._add(pid, LISTING)
         self._ask_cgroups(boundary)
         for pid in self.told:
@@ -116,7 +118,7 @@ class MemberSearch:
         probe = Probe(proc, time.monotonic() + self.seconds)
         for numbers in (range(low, late), range(late, end), range(1, min(low, end))):
             for pid in probe.look(numbers, listed):
-                if _lives(pid) and _is_member(pid, boundary):
+                if _lives(pid) and self.census.holds(boundary, pid):
                     self._add(pid, NUMBER)
         self.untried = probe.left
 
@@ -131,12 +133,6 @@ class MemberSearch:
                 self.hidden.append(pid)
             else:
                 del self.found[pid]
-
-
-def _is_member(pid: int, boundary: Boundary) -> bool:
-    with suppress(OSError), Process.open(pid) as process:
-        return boundary.holds(process)
-    return False
 
 
 def _lives(pid: int) -> bool:

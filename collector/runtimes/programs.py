@@ -33,6 +33,9 @@ class Program:
 
 def _toml(*names: str) -> Callable[[bytes], Any]:
     def find(content: bytes) -> Any:
+        # Few nodes have such a file read, and its expressions take a hundredth of a start.
+        import tomllib
+
         value: Any = tomllib.loads(content.decode())
         for name in names:
             value = value[name]
