@@ -18,7 +18,7 @@ from pathlib import Path
 from collector.node.abandonable import raise_if_abandoned
 
 KERNEL = Path("/sys/kernel/btf/vmlinux")
-MOST = 64 * 1024 * 1024
+MAX_SIZE = 64 * 1024 * 1024
 """Bytes of a description that are read; kernels have some 6 MB."""
 _MEMBERS = 100_000
 """Members that are passed in all: the structures that are wanted have some thousands."""
@@ -55,7 +55,7 @@ class StructLayout:
 
 
 def layouts(
-    groups: Sequence[Mapping[str, Sequence[str]]], path: Path = KERNEL, *, most: int = MOST
+    groups: Sequence[Mapping[str, Sequence[str]]], path: Path = KERNEL, *, most: int = MAX_SIZE
 ) -> list[dict[str, StructLayout] | NoLayout]:
     """Return the structures of each group, with these members, or why they are not known.
 

@@ -13,7 +13,7 @@ containers would otherwise spend most of its time on reading it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,6 +24,7 @@ SECONDS = 1.0
 """For how long is believed what was read of a process."""
 
 
+_SPACES = ("ns/pid", "ns/mnt")
 _parsed = lru_cache(256)(parse_cgroups)
 """Most processes say the same as many others."""
 
@@ -37,21 +38,23 @@ class KnownProcess(Process):
         """When that is to be read again."""
         self._cgroup = process.read("cgroup")
         self._status = b""
-        self._space: bytes | OSError
-        try:
-            self._space = process.link("ns/pid")
-        except OSError as error:
-            self._space = error
+        self._links = dict[str, bytes | OSError]()
+        for name in _SPACES:
+            try:
+                self._links[name] = process.link(name)
+            except OSError as error:
+                self._links[name] = error
 
     def cgroups(self) -> dict[str, str]:
         """Return the path of each hierarchy's cgroup."""
         return _parsed(self._cgroup)
 
     def link(self, name: str) -> bytes:
-        """Return its PID namespace. Raises `OSError`."""
-        if isinstance(self._space, OSError):
-            raise OSError(self._space.errno, self._space.strerror)
-        return self._space
+        """Return its PID or mount namespace. Raises `OSError`, as it was when it was looked at."""
+        link = self._links[name]
+        if isinstance(link, OSError):
+            raise type(link)(link.errno, link.strerror)
+        return link
 
     def read(self, name: str, limit: int = MAX_BYTES) -> bytes:
         """Return its status, which is read when it is first asked for: few are. Raises `OSError`"""
@@ -75,11 +78,14 @@ class Census:
         It blocks. Raises `OSError` where there is no process `pid`.
         """
         boundary, listed = Boundary(pid, key), pids()
-        found = [other for other in listed if self.holds(boundary, other)]
+        self.keep(listed)
+        return [other for other in listed if self.holds(boundary, other)]
+
+    def keep(self, listed: Iterable[int]) -> None:
+        """Forget all processes but these: another may have the number of one that has ended."""
         # Other threads may put in more meanwhile: then those are read again.
         known = self._known
-        self._known = {other: known[other] for other in listed if other in known}
-        return found
+        self._known = {pid: known[pid] for pid in listed if pid in known}
 
     def holds(self, boundary: Boundary, pid: int) -> bool:
         """Whether a process is within the boundary; one that has ended is not."""

@@ -8,11 +8,11 @@ Whoever writes one may capture all that it matches; admission holds them to that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from forensics_core._internal.arguments import PublicModel
 from forensics_core.api.conditions import Condition, Time, clip
@@ -208,6 +208,14 @@ class CaptureRuleSpec(PublicModel, Model):
     """How long a pod is held at most, whatever happens."""
     dry_run: bool = False
     """Capture nothing: only tell, by events and in the status, what would be captured."""
+    _unless_named: frozenset[str] = PrivateAttr(default=PROTECTED)
+
+    def sparing(self, namespaces: Iterable[str]) -> Self:
+        """Return the same for an operator to which these namespaces belong: as PROTECTED are, they
+        are meant only where they are named."""
+        own = self.model_copy()
+        own._unless_named = PROTECTED.union(namespaces)
+        return own
 
     @property
     def share(self) -> int:
@@ -221,7 +229,7 @@ class CaptureRuleSpec(PublicModel, Model):
     def covers(self, namespace: str) -> bool:
         """Return whether pods of a namespace are meant."""
         named = namespace in self.namespaces
-        return named or (EVERYWHERE in self.namespaces and namespace not in PROTECTED)
+        return named or (EVERYWHERE in self.namespaces and namespace not in self._unless_named)
 
     def matches(self, namespace: str, labels: Mapping[str, str]) -> bool:
         """Return whether a pod is meant."""

@@ -17,10 +17,12 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Iterator,
     Sequence,
     Set,
 )
 from contextlib import aclosing, suppress
+from functools import partial
 
 import anyio
 from anyio import to_thread
@@ -39,7 +41,7 @@ from forensics_core.errors import (
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import Storage
 
-MOST_READ = 16 * 1024 * 1024
+MAX_READ = 16 * 1024 * 1024
 """Bytes of an object that `check_stored` reads to compare its content."""
 SMALL = 64 * 1024
 """Bytes that are hashed in the event loop, within a tenth of a millisecond: threads cost more."""
@@ -79,23 +81,40 @@ async def check_stored(
     """Return objects that are missing, or stored with another size, checksum or content.
 
     Artifacts are compared by their checksum, where the store has one. Of what no row describes the
-    tag or the version tells another content; what has neither is read, up to `MOST_READ` bytes.
+    tag or the version tells another content; what has neither is read, up to `MAX_READ` bytes.
 
     Raises what the store raises, and `TooManyObjects`.
     """
     listed = await _listed(store, {each.name for each in expected})
+    problems: list[Problem] = []
+    asked: list[ExpectedObject] = []
+    for each in expected:
+        # Most of a bundle's objects: a task for each would cost more than comparing it.
+        entry = listed.get((each.name, each.version_id)) if _told_by_listing(each) else None
+        if entry is None:
+            asked.append(each)
+        elif len(problems) < most_wrong:
+            problems += _differences(each, entry)
 
     async def check(each: ExpectedObject) -> list[Problem]:
         return [problem async for problem in _stored_problems(store, each, listed)]
 
-    return await check_each(expected, check, at_once=at_once, most_wrong=most_wrong)
+    left = most_wrong - len(problems)
+    if left > 0 and asked:
+        problems += await check_each(asked, check, at_once=at_once, most_wrong=left)
+    return problems
+
+
+def _told_by_listing(expected: ExpectedObject) -> bool:
+    """Whether a listing's entry has all that an object is compared by."""
+    return not expected.described and bool(expected.version_id or expected.etag)
 
 
 _Listed = dict[tuple[str, str | None], StoredObject]
 
 
-async def _listed(store: Storage, names: Set[str]) -> _Listed | None:
-    """Return what is stored of these, by name and version, or None where that cannot be listed.
+async def _listed(store: Storage, names: Set[str]) -> _Listed:
+    """Return what is stored of these, by name and version; nothing where that cannot be listed.
 
     The version None is the one that readers take where the manifest names none.
     """
@@ -104,7 +123,7 @@ async def _listed(store: Storage, names: Set[str]) -> _Listed | None:
     except (DestinationUnreachable, TooManyObjects):
         raise
     except DestinationError:
-        return None
+        return {}
     listed: _Listed = {}
     for entry in entries:
         if not entry.deleted:
@@ -115,7 +134,7 @@ async def _listed(store: Storage, names: Set[str]) -> _Listed | None:
 
 
 async def _stored_problems(
-    store: Storage, expected: ExpectedObject, listed: _Listed | None
+    store: Storage, expected: ExpectedObject, listed: _Listed
 ) -> AsyncGenerator[Problem, None]:
     name = expected.name
     try:
@@ -130,6 +149,15 @@ async def _stored_problems(
         # Its name or version is none that the store could have: asking again helps nobody.
         yield Problem(ProblemKind.UNREADABLE, name, "cannot be stored there")
         return
+    for problem in _differences(expected, stored, same=same):
+        yield problem
+
+
+def _differences(
+    expected: ExpectedObject, stored: StoredObject, *, same: bool = True
+) -> Iterator[Problem]:
+    """Yield in what `stored` is not as promised; `same`: whether its bytes are, as far as read."""
+    name = expected.name
     if expected.size is not None and stored.size != expected.size:
         message = f"is stored with {stored.size} bytes, not {expected.size}"
         yield Problem(ProblemKind.MISMATCH, name, message)
@@ -140,9 +168,9 @@ async def _stored_problems(
         yield Problem(ProblemKind.MISMATCH, name, "is stored with another content")
 
 
-async def _find(store: Storage, expected: ExpectedObject, listed: _Listed | None) -> StoredObject:
+async def _find(store: Storage, expected: ExpectedObject, listed: _Listed) -> StoredObject:
     """Return what is stored; ask for the object itself only if its checksum is to be compared."""
-    found = (listed or {}).get((expected.name, expected.version_id))
+    found = listed.get((expected.name, expected.version_id))
     if found is None:
         # A listing may not tell versions; the object itself does.
         return await store.stat(expected.name, expected.version_id)
@@ -154,7 +182,7 @@ async def _has_content(store: Storage, expected: ExpectedObject, stored: StoredO
     # Neither a version nor a tag survives another content. What has none of them is read back.
     if expected.described or expected.version_id or expected.etag:
         return True
-    if stored.size > MOST_READ:
+    if stored.size > MAX_READ:
         return False
     async with aclosing(store.read(expected.name, stored.version_id)) as blocks:
         if stored.size <= SMALL and not expected.compressed:
@@ -200,23 +228,30 @@ async def compare(
 ) -> Problem | None:
     """Compare what `blocks` yields with what was promised, handing each block to `passed`.
 
-    The work is done in threads: while a block is decompressed, the next one is read, and what came
-    out of the last one is hashed. Reading ends where more comes than was promised, so that nobody
-    can fill a disk. Returns what is wrong, or None. Raises what reading raises.
+    The work is done in threads: while a block is hashed and handed on, the next one is read, and
+    what is in the last ones is decompressed and hashed. Reading ends where more comes than was
+    promised, so that nobody can fill a disk. Returns what is wrong, or None. Raises what reading
+    raises.
     """
     check = ByteCheck(expected)
     outlet, inlet = anyio.create_memory_object_stream[bytes](0)
     async with task_group() as tasks:
         tasks.start_soon(_read_ahead, blocks, outlet)
-        if check.hashing:
-            tasks.start_soon(to_thread.run_sync, check.hashing.work)
+        # Threads of their own: they last as long as the object, and others wait for the usual ones.
+        beside = anyio.CapacityLimiter(max(len(check.work), 1))
+        for work in check.work:
+            tasks.start_soon(partial(to_thread.run_sync, work, limiter=beside))
         try:
             async with inlet:
                 async for block in inlet:
-                    await to_thread.run_sync(check.feed, block)
+                    check.count(block)
                     if check.too_long:
                         break
-                    await passed(block)
+                    async with task_group() as both:
+                        both.start_soon(to_thread.run_sync, check.feed, block)
+                        await passed(block)
+                else:
+                    await to_thread.run_sync(check.finish)
         finally:
             check.close()
     return check.verdict()

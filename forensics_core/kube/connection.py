@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,10 @@ PAUSE = 0.8
 """Seconds before the second attempt, on top of what the server asks for."""
 ATTEMPTS = 4
 """How often a request is made that the server asks to make again later."""
+
+NOISE = 5.0
+"""Seconds by which clocks seem to be apart though they are not: the time of an answer has whole
+ones, and the answer was under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,16 @@ class ClusterConnection:
     def __init__(self, sessions: Sessions, namespace: str, *, pause: float = PAUSE) -> None:
         self._sessions = sessions
         self._pause = pause
+        self._ahead = 0.0
         self.namespace = namespace
         """The namespace to use where none is named."""
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970 as the API server has it, by its latest answer.
+
+        Times in objects are the server's: a clock here that is wrong must end no wait too soon.
+        """
+        return time.time() + self._ahead
 
     async def request(
         self,
@@ -158,9 +172,17 @@ class ClusterConnection:
                 if response is None:
                     session = await stack.enter_async_context(self._sessions.lend())
                     response = await request.send(session)
+            self._hear_clock(response.headers.get("Date", ""))
             # After the whole body this does nothing; a stream left early must not drag on.
             stack.callback(response.close)
             yield response
+
+    def _hear_clock(self, said: str) -> None:
+        try:
+            apart = parsedate_to_datetime(said).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return
+        self._ahead = apart if abs(apart) > NOISE else 0.0
 
     async def _first_answer(
         self, stack: AsyncExitStack, request: ApiRequest

@@ -26,7 +26,7 @@ from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, ClusterError, Expired, StreamIdle
 from forensics_core.kube.answers import failure_in_stream, lines
 from forensics_core.kube.connection import ClusterConnection
-from forensics_core.kube.objects import Object, Objects, selectors
+from forensics_core.kube.objects import WATCHED_METADATA, Object, Objects, selectors
 from forensics_core.kube.resources import Resource
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,13 @@ async def listwatch(
     field_selector: str = "",
     settings: WatchSettings | None = None,
     remember: Callable[[Object], Object] = lambda item: item,
+    metadata_only: bool = False,
 ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
     """Yield the events of all objects that match, in one namespace or everywhere.
 
     `remember` cuts down what is kept of each for the case that its deletion is missed; it has to
-    leave name, namespace, UID and version. That is what such a deletion then bears.
+    leave name, namespace, UID and version. That is what such a deletion then bears. With
+    `metadata_only` nothing but their metadata is asked for.
 
     Reading waits through outages of any length. Only before the first list has come through are
     definite refusals (`Forbidden`, `NotFound`, ...) raised.
@@ -95,6 +97,7 @@ async def listwatch(
         field_selector,
         settings or WatchSettings(),
         remember,
+        metadata_only,
     )
     async with aclosing(watch.events()) as events:
         yield events
@@ -127,6 +130,7 @@ class _ListWatch:
     field_selector: str
     settings: WatchSettings
     remember: Callable[[Object], Object]
+    metadata_only: bool = False
     known: KnownObjects = field(default_factory=dict)
     version: str | None = None
     """Where the next watch begins; None: list first."""
@@ -170,6 +174,7 @@ class _ListWatch:
             self.namespace,
             label_selector=self.label_selector,
             field_selector=self.field_selector,
+            metadata_only=self.metadata_only,
             at_once=self.settings.page,
         )
         async with aclosing(found) as pages:
@@ -221,7 +226,9 @@ class _ListWatch:
             "timeoutSeconds": str(lifetime + SystemRandom().randrange(lifetime)),
         }
         path = self.resource.path(self.namespace)
-        async with self.cluster.stream(path, query=query, idle=self.settings.idle) as chunks:
+        accept = WATCHED_METADATA if self.metadata_only else "application/json"
+        idle = self.settings.idle
+        async with self.cluster.stream(path, query=query, idle=idle, accept=accept) as chunks:
             yield chunks
 
     def _parse(self, line: bytes) -> WatchEvent | None:

@@ -83,6 +83,7 @@ class PodCheckpoints:
         incident = {INCIDENT_LABEL: spec.incident} if spec.incident else {}
         metadata = ObjectMeta(
             name=name or "",
+            # A name that is cut may end in a separator: `web.-x7kq2` is no DNS name.
             generate_name=None if name else f"{spec.pod[:STEM_LIMIT].rstrip('.-')}-",
             namespace=self.namespace,
             labels=incident | dict(labels or {}),
@@ -108,9 +109,11 @@ class PodCheckpoints:
         *,
         label_selector: str = "",
         remember: Callable[[Object], Object] = lambda item: item,
+        known: Callable[[Object], bool] = lambda item: False,
     ) -> AsyncIterator[AsyncIterator[CheckpointEvent]]:
         """Yield what is there and every change, through outages; see `listwatch`.
 
+        What is `known` in that very version is left out: the answers to one's own writes come back.
         An object that this release cannot read is left out, with an error in the log.
         """
         async with (
@@ -123,7 +126,7 @@ class PodCheckpoints:
                 settings=self._settings,
                 remember=remember,
             ) as events,
-            aclosing(_typed(events)) as checkpoints,
+            aclosing(_typed(events, known)) as checkpoints,
         ):
             yield checkpoints
 
@@ -190,6 +193,7 @@ class PodCheckpoints:
             "name": seen.name,
             "namespace": seen.namespace or self.namespace,
             "uid": seen.uid,
+            # With a version an apply is conditional: a change by others makes it a conflict.
             "resourceVersion": seen.resource_version,
         }
         body = {"metadata": metadata, "status": status.to_dict()}
@@ -198,11 +202,13 @@ class PodCheckpoints:
 
 
 async def _typed(
-    events: AsyncIterator[WatchEvent],
+    events: AsyncIterator[WatchEvent], known: Callable[[Object], bool]
 ) -> AsyncGenerator[CheckpointEvent, None]:
     async for event in events:
         if event.type is EventType.SYNCED:
             yield CheckpointEvent(event.type, None)
+            continue
+        if event.type is not EventType.DELETED and known(event.object):
             continue
         try:
             yield CheckpointEvent(event.type, PodCheckpoint.parse(event.object))

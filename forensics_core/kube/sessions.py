@@ -52,6 +52,10 @@ class Sessions:
 
     async def current(self) -> Session:
         """Return the session of today's credentials. Raises `ClusterNotConfigured`."""
+        session = self._current
+        # Nearly every time, and once a request: nobody has to wait for a turn then.
+        if session is not None and anyio.current_time() - session.checked < self.recheck:
+            return session
         async with self._lock:
             session = self._current
             if session is None or await self._rotated(session):

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from forensics_core._internal.tasks import task_group
+from forensics_core.api.names import RULE_LABEL
 from forensics_core.api.podcheckpoint import Phase
 from forensics_core.errors import Conflict, ForensicsError, NotFound
 from forensics_core.kube.connection import ClusterConnection
@@ -37,12 +38,13 @@ from forensics_core.operator.keiko.mirror import KeikoMirror
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
 from forensics_core.operator.rules.controller import RuleController
-from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.settings import Settings
-from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
+from forensics_core.operator.shared.cache import Cache
 from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
 from forensics_core.operator.shared.operator_context import OperatorContext
 from forensics_core.operator.shared.queue import WorkQueue
+from forensics_core.operator.shared.slim import slim_checkpoint, slim_child
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ class Controller:
         self._identity = identity
         self._cache = Cache()
         self._queue = WorkQueue(self._cache.urgency)
-        self._captured = Memory()
+        self._captured = CaptureHistory()
         self._unsynced = {
             (resource.plural, namespace)
             for resource in (PODCHECKPOINTS, JOBS, PODS)
@@ -187,7 +189,7 @@ class Controller:
 
     async def _watch_checkpoints(self, namespace: str) -> None:
         checkpoints = PodCheckpoints(self._cluster, namespace)
-        async with checkpoints.watch(remember=slim_checkpoint) as events:
+        async with checkpoints.watch(remember=slim_checkpoint, known=self._is_old) as events:
             async for event in events:
                 if event.checkpoint is None:
                     self._one_synced(PODCHECKPOINTS, namespace)
@@ -197,6 +199,14 @@ class Controller:
                 heard = self._cache.drop if gone else self._cache.put
                 for key in heard(event.checkpoint):
                     self._queue.add(key)
+
+    def _is_old(self, item: Object) -> bool:
+        """Whether an event only repeats what the cluster answered when it was written.
+
+        Whoever wrote it has had the key looked at again. What rules count is learnt here alone.
+        """
+        labels = item["metadata"].get("labels") or {}
+        return RULE_LABEL not in labels and self._cache.knows(item)
 
     async def _watch(
         self,

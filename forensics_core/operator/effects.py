@@ -24,10 +24,11 @@ from forensics_core.operator.attempt.order import build_secret, read_order
 from forensics_core.operator.containment.effects import ClusterContainment
 from forensics_core.operator.containment.policy import as_it_was
 from forensics_core.operator.evidence.seal import seal_bundle
-from forensics_core.operator.observed import NameTaken
+from forensics_core.operator.observed import NameTaken, StoredOrder
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import name_of
 from forensics_core.operator.shared.operator_context import OperatorContext
+from forensics_core.readers.context import POD
 from forensics_core.readers.findings.small_documents import SmallDocuments
 from forensics_core.storage.s3.sts import SessionCredentials, SessionRequest, assume_role
 
@@ -105,7 +106,9 @@ class ClusterEffects:
         there = await self._create(self._shared.secrets, secret, checkpoint)
         self._shared.stored.pop(checkpoint.status.location, None)
         self._shared.kubelet_checkpoints.pop(checkpoint.status.location, None)
-        return read_order(there)[0]
+        ordered = StoredOrder(*read_order(there))
+        self._shared.remember_order(checkpoint, ordered)
+        return ordered.order
 
     async def _credentials(
         self, checkpoint: PodCheckpoint, order: WorkOrder
@@ -123,6 +126,7 @@ class ClusterEffects:
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
         """Delete an attempt's order, if there is one."""
         metadata = checkpoint.metadata
+        self._shared.orders.pop((metadata.uid or "", attempt), None)
         name = child_name(metadata.name, metadata.uid or "", attempt)
         await self._shared.secrets.delete(name, metadata.namespace, missing_ok=True)
 
@@ -182,6 +186,8 @@ class ClusterEffects:
             writer, reader = await shared.writer(checkpoint), await shared.reader(checkpoint)
             with shared.sparing(checkpoint):
                 files = await context.upload(gathered, writer, reader)
+            if self.settings.findings:
+                shared.findings.hold(gathered.files[POD])
             shared.remember(location, StoredContext(tuple(files), tuple(gathered.gaps)))
         return shared.stored[location]
 

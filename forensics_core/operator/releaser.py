@@ -1,15 +1,14 @@
 """`forensics-hold-releaser`: frees held pods when their time is over, whoever else is dead.
 
-It knows nothing but the pods that bear the label, so it works without rules, kinds or operator.
-It keeps nothing, and as many replicas as wanted may run at once: whoever comes second finds the
-pod free.
+It knows nothing but the metadata of pods, so it works without rules, kinds or operator; and of all
+pods: whoever takes the label off must not keep a pod for ever. It keeps nothing, and as many
+replicas as wanted may run at once: whoever comes second finds the pod free.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import time
 from functools import partial
 
 import anyio
@@ -17,7 +16,6 @@ import click
 
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core._internal.tasks import task_group
-from forensics_core.api.names import HOLD_LABEL
 from forensics_core.errors import ClusterError, NotFound
 from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.holds import free_pod, held_until
@@ -30,7 +28,7 @@ from forensics_core.service.program import exit_on_error, run_until_stopped
 
 log = logging.getLogger(__name__)
 
-AGAIN = 1.0
+RETRY_SECONDS = 1.0
 """Seconds after which a pod that could not be freed, or a watch that was refused, comes again."""
 AT_ONCE = 8
 """Pods that are freed at once."""
@@ -42,7 +40,7 @@ Key = tuple[str, str]
 class Releaser:
     """Frees pods; `again` is in seconds."""
 
-    def __init__(self, cluster: ClusterConnection, *, again: float = AGAIN) -> None:
+    def __init__(self, cluster: ClusterConnection, *, again: float = RETRY_SECONDS) -> None:
         self._cluster = cluster
         self._again = again
         self._due: dict[Key, tuple[float, str]] = {}
@@ -57,7 +55,7 @@ class Releaser:
             while True:
                 self._news = anyio.Event()
                 nearest = min((at for at, _ in self._due.values()), default=math.inf)
-                with anyio.move_on_after(max(0.0, nearest - time.time())):
+                with anyio.move_on_after(max(0.0, nearest - self._cluster.now())):
                     await self._news.wait()
                 await self._free_all()
 
@@ -65,16 +63,16 @@ class Releaser:
         while True:
             try:
                 async with listwatch(
-                    self._cluster, PODS, label_selector=HOLD_LABEL, remember=_slim
+                    self._cluster, PODS, remember=_slim, metadata_only=True
                 ) as events:
                     async for event in events:
-                        self._hear(event)
+                        self._on_event(event)
             except ClusterError as error:
                 log.error("Held pods cannot be watched: %s", error)
             self.ready = False
             await anyio.sleep(self._again)
 
-    def _hear(self, event: WatchEvent) -> None:
+    def _on_event(self, event: WatchEvent) -> None:
         if event.type is EventType.SYNCED:
             self.ready = True
             return
@@ -89,7 +87,7 @@ class Releaser:
 
     async def _free_all(self) -> None:
         """Free what is due, a few at a time: the next ones are due by then."""
-        now = time.time()
+        now = self._cluster.now()
         due = [(key, uid) for key, (at, uid) in self._due.items() if at <= now]
         async with task_group() as tasks:
             for key, uid in due[:AT_ONCE]:
@@ -97,7 +95,7 @@ class Releaser:
 
     async def _free(self, key: Key, uid: str) -> None:
         # Whatever comes of it, it is looked at again unless the watch says that it is free.
-        self._due[key] = time.time() + self._again, uid
+        self._due[key] = self._cluster.now() + self._again, uid
         try:
             await free_pod(self._cluster, *key, uid)
             log.info("%s/%s is free: its time is over", *key)

@@ -56,14 +56,14 @@ async def _draw(
     meter: Meter,
     framed: bool,
 ) -> None:
-    blocks = _as_they_are(source) if framed else rechunk(source)
+    blocks = _unchanged(source) if framed else rechunk(source)
     async with outlet, aclosing(blocks):
         async for block in blocks:
             meter.bytes_read += len(block)
             await outlet.send(block)
 
 
-async def _as_they_are(source: AsyncIterable[Buffer]) -> AsyncGenerator[Buffer, None]:
+async def _unchanged(source: AsyncIterable[Buffer]) -> AsyncGenerator[Buffer, None]:
     async for block in source:
         yield block
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -45,9 +45,13 @@ from forensics_core.storage.storage import ReadableStorage, read_small
 
 log = logging.getLogger(__name__)
 
-MOST_PARTS = 60_000
+MAX_PARTS = 60_000
 """Objects and lists within one document."""
-MOST_VALUES = 300_000
+MAX_VALUES = 300_000
+HELD = 2 * 1024 * 1024
+"""Bytes of documents of our own that are held until they are looked at."""
+AT_ONCE = 64 * 1024
+"""Bytes that are verified in the event loop, within a tenth of a millisecond."""
 SUBJECTS = 3
 """Paths or processes that a message names."""
 _SUBJECT = 60
@@ -55,7 +59,7 @@ _SUBJECT = 60
 _NAMED_BY_DETAIL = frozenset({Rule.OUTGOING, Rule.SECRET})
 """Rules whose subject says less than what was seen. That of the others may hold a command's
 arguments, which are nothing for everybody who may see a status."""
-_GOES_ON = frozenset(
+_STILL_ACTIVE = frozenset(
     {
         Rule.RUNS_MEMFD,
         Rule.HIDDEN,
@@ -78,11 +82,16 @@ class FindingsReader:
     Whoever asks waits for the answer; so no more than `most_waiting` may, and the others get none.
     """
 
-    def __init__(self, seconds: float, most_waiting: int) -> None:
+    def __init__(self, seconds: float, most_waiting: int, *, held: int = HELD) -> None:
         self._seconds = seconds
         self._most_waiting = most_waiting
+        self._own = OwnDocuments(held)
         self._waiting = 0
         self._one = anyio.Lock()
+
+    def hold(self, data: bytes) -> None:
+        """Keep a document that the operator stored itself: it need not be read to be looked at."""
+        self._own.hold(data)
 
     async def find(
         self, store: ReadableStorage, documents: SmallDocuments, name: str
@@ -119,13 +128,54 @@ class FindingsReader:
     async def _look(self, store: ReadableStorage, documents: SmallDocuments) -> Findings:
         found = Findings()
         tick = deadline(time.monotonic() + self._seconds)
-        kernel = await _read(store, documents.called(KERNEL), found)
-        pod = await _read(store, documents.called(POD), found)
-        await _add(kernel, (), tick, found)
+        kernel = await self._read(store, documents.called(KERNEL), found)
+        pod = await self._read(store, documents.called(POD), found)
+        if kernel:
+            await _add(kernel, (), tick, found)
         for container in documents.containers:
-            own = await _read(store, documents.of(container), found)
-            await _add(own | pod, (container,), tick, found)
+            own = await self._read(store, documents.of(container), found)
+            if own:
+                await _add(own | pod, (container,), tick, found)
         return found
+
+    async def _read(
+        self, store: ReadableStorage, wanted: Iterable[ExpectedObject], found: Findings
+    ) -> dict[str, bytes]:
+        """Return verified documents by name; what is not genuine, or gone, is noted in `found`."""
+        documents = {}
+        for expected in wanted:
+            try:
+                limit, version = limit_of(expected), expected.version_id
+                stored = self._own.take(expected.sha256)
+                if stored is None or len(stored) > limit:
+                    stored = await read_small(store, expected.name, version, limit=limit)
+                documents[expected.name] = await _verified(stored, expected)
+            except (VerificationError, ObjectNotFound) as error:
+                found.missed(error)
+        return documents
+
+
+class OwnDocuments:
+    """Documents by their digest: the latest, as many as fit into `room` bytes."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._held: OrderedDict[str, bytes] = OrderedDict()
+
+    def hold(self, data: bytes) -> None:
+        """Keep `data` until it is taken, or until later ones need the room."""
+        digest = hashlib.sha256(data).hexdigest()
+        self.take(digest)
+        self._held[digest] = data
+        self._room -= len(data)
+        while self._room < 0:
+            self._room += len(self._held.popitem(last=False)[1])
+
+    def take(self, digest: str) -> bytes | None:
+        """Return the bytes that have this SHA-256, once, if they are held."""
+        data = self._held.pop(digest, None)
+        self._room += len(data or b"")
+        return data
 
 
 def deadline(end: float) -> Callable[[], None]:
@@ -138,27 +188,18 @@ def deadline(end: float) -> Callable[[], None]:
     return tick
 
 
-async def _read(
-    store: ReadableStorage, wanted: Iterable[ExpectedObject], found: Findings
-) -> dict[str, bytes]:
-    """Return verified documents by name; what is not genuine, or gone, is noted in `found`."""
-    documents = {}
-    for expected in wanted:
-        try:
-            limit = limit_of(expected)
-            stored = await read_small(store, expected.name, expected.version_id, limit=limit)
-            documents[expected.name] = await to_thread.run_sync(_verified, stored, expected)
-        except (VerificationError, ObjectNotFound) as error:
-            found.missed(error)
-    return documents
-
-
-def _verified(stored: bytes, expected: ExpectedObject) -> bytes:
+async def _verified(stored: bytes, expected: ExpectedObject) -> bytes:
     """Return the original bytes of a document whose shape is such that it can be parsed."""
+    if len(stored) <= AT_ONCE and not expected.compressed:
+        return _verify(stored, expected)
+    return await to_thread.run_sync(_verify, stored, expected)
+
+
+def _verify(stored: bytes, expected: ExpectedObject) -> bytes:
     if hashlib.sha256(stored).hexdigest() != expected.sha256:
         raise VerificationError(f"{expected.name} is not what the manifest says")
     data = b"".join(unpacked(stored, expected))
-    check_shape(data, MOST_PARTS, MOST_VALUES)
+    check_shape(data, MAX_PARTS, MAX_VALUES)
     return data
 
 
@@ -200,7 +241,7 @@ def findings_status(found: Findings, left_out: int = 0) -> FindingsStatus:
 
 def _urgency(finding: Finding) -> tuple[object, ...]:
     rule = finding.rule
-    return rule.severity, rule not in _GOES_ON, finding.order
+    return rule.severity, rule not in _STILL_ACTIVE, finding.order
 
 
 def _finding_status(findings: list[Finding], total: int) -> FindingStatus:

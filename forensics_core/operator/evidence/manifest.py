@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 import anyio
 from anyio import to_thread
@@ -30,13 +32,16 @@ from forensics_core.readers.findings.small_documents import (
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import ReadableStorage, read_small
 
+T = TypeVar("T")
 LIMIT = 8 * 1024 * 1024
 """Bytes of a manifest; one of 256 containers with all their remarks has less."""
 SMALL = 256 * 1024
 """Bytes up to which several manifests are held at once."""
-MOST_PARTS = 50_000
+AT_ONCE = 16 * 1024
+"""Bytes of JSON that are worked on in the event loop: a millisecond, and a thread costs more."""
+MAX_PARTS = 50_000
 """Objects and lists within one: some bytes of text each, hundreds of bytes in memory."""
-MOST_VALUES = 150_000
+MAX_VALUES = 150_000
 _HINT = "Treat the node that wrote it as hostile"
 
 
@@ -54,7 +59,7 @@ class StoredManifest:
 
 MAX_CONTAINERS = 256
 """Rows that a status has room for. A pod may have more containers; the manifest has all."""
-SHOWN = 10
+MAX_SHOWN = 10
 """Gaps of a capture that its checkpoint's status tells; the others are counted."""
 NOTHING = "it has nothing of any container"
 """How the one difference of a bundle begins that says why it has nothing of its pod."""
@@ -99,7 +104,7 @@ def evidence_of(bundle: FinishedBundle) -> BundleFacts:
     names = frozenset(container.name for container in capture.containers)
     shown = [
         f"{gap.container + ': ' if gap.container else ''}{gap.what} ({gap.message})"
-        for gap in gaps[:SHOWN]
+        for gap in gaps[:MAX_SHOWN]
     ]
     return BundleFacts(
         uid=str(order.uid),
@@ -175,7 +180,10 @@ class Manifests:
                 data = None
             except TooManyObjects as error:
                 raise UnreadableManifest(error.message, hint=_HINT) from error
-            yield None if data is None else await to_thread.run_sync(parse_manifest, data)
+            if data is None:
+                yield None
+            else:
+                yield await aside(len(data), partial(parse_manifest, data))
 
 
 async def _version(store: ReadableStorage, sha256: str) -> str | None:
@@ -202,9 +210,14 @@ async def _read_large(store: ReadableStorage, version: str | None) -> bytes:
         raise UnreadableManifest(error.message, hint=_HINT) from error
 
 
+async def aside(size: int, work: Callable[[], T]) -> T:
+    """Return what `work` does with `size` bytes of JSON: in a thread, where it takes its time."""
+    return work() if size <= AT_ONCE else await to_thread.run_sync(work)
+
+
 def parse_manifest(data: bytes) -> StoredManifest:
     """Parse a manifest. Raises `UnreadableManifest`. Blocks: run it in a thread."""
-    check_shape(data, MOST_PARTS, MOST_VALUES)
+    check_shape(data, MAX_PARTS, MAX_VALUES)
     try:
         statement = Statement.from_bytes(data)
     except VerificationError as error:

@@ -22,6 +22,7 @@ from forensics_core.api.names import (
     RULE_LABEL,
     TRIGGER_KEY_ANNOTATION,
 )
+from forensics_core.api.podcheckpoint import AfterCapture
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ClusterError
 from forensics_core.kube.access import own_name
 from forensics_core.kube.connection import ClusterConnection
@@ -109,8 +110,12 @@ class CaptureRequests:
             annotations[REQUESTED_BY_ANNOTATION] = self._me
         if trigger.alert is not None:
             annotations[ALERT_ANNOTATION] = trigger.alert.document
+        spec = rule.spec.checkpoint(trigger.pod.name, trigger.pod.namespace, reason=trigger.reason)
+        if trigger.spares:
+            spared = {"isolate": False, "after_capture": AfterCapture.KEEP}
+            spec = spec.model_copy(update=spared)
         await PodCheckpoints(self._cluster, rule.metadata.namespace).create(
-            rule.spec.checkpoint(trigger.pod.name, trigger.pod.namespace, reason=trigger.reason),
+            spec,
             name=trigger.name,
             labels={RULE_LABEL: rule.metadata.name, EVENT_LABEL: str(trigger.happening.event)},
             annotations=annotations,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from forensics_core.api.capturerule import AlertPriority, TriggerEvent
 from forensics_core.api.names import CAPTURE_ANNOTATION
 from forensics_core.kube.holds import is_held
-from forensics_core.kube.metadata import deletion_asked_at, moment
-from forensics_core.kube.objects import Object
+from forensics_core.kube.objects import Object, deletion_asked_at, moment
+from forensics_core.operator.containment.policy import as_it_was
 
 BACKING_OFF = "CrashLoopBackOff"
 DISRUPTION = "DisruptionTarget"
@@ -52,6 +52,8 @@ class ContainerFacts:
     restarts: int
     backing_off: bool
     ended: ContainerEnd | None
+    previous_id: str = ""
+    """The ID that it had before it was restarted; empty if it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,23 @@ class PodFacts:
         """Whether there is a container to capture, running or not."""
         return any(container.container_id for container in self.containers)
 
+    def and_now(self, now: PodFacts) -> PodFacts:
+        """Return what is known of the same pod now.
+
+        A kubelet that evicts a pod may take back what it has told of its containers: they ran.
+        """
+        return replace(now, containers=self.containers) if self.ran and not now.ran else now
+
     def container(self, container_id: str) -> ContainerFacts | None:
         """Return the container of an id, which may be cut short as Falco does."""
         if not container_id:
             return None
-        found = [one for one in self.containers if one.container_id.startswith(container_id)]
-        return found[0] if found else None
+        for one in self.containers:
+            if one.container_id.startswith(container_id) or one.previous_id.startswith(
+                container_id
+            ):
+                return one
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +138,10 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What an alert says of a pod, cut and made fit to be shown."""
+    """What an alert says of a pod, cut and made fit to be shown.
+
+    One without a namespace and a pod is of the pod that has the container.
+    """
 
     rule: str
     priority: AlertPriority
@@ -134,6 +150,8 @@ class Alert:
     tags: tuple[str, ...] = ()
     container_id: str = ""
     container: str = ""
+    pod_uid: str = ""
+    """As the runtime has it; empty if nobody says."""
     document: str = ""
     """All that is kept of it, as JSON."""
     digest: str = ""
@@ -141,8 +159,8 @@ class Alert:
 
 
 def facts_of(pod: Object) -> PodFacts:
-    """Return what rules need to know of a pod."""
-    metadata, status = pod["metadata"], pod.get("status") or {}
+    """Return what rules need to know of a pod; of an isolated one, as it was before that."""
+    metadata, status = as_it_was(pod)["metadata"], pod.get("status") or {}
     labels = _interned(metadata.get("labels"))
     conditions = [one for one in status.get("conditions") or () if isinstance(one, dict)]
     changed = [at for one in conditions if (at := moment(one.get("lastTransitionTime")))]
@@ -170,7 +188,7 @@ def slim_known(pod: Object) -> Object:
 
 
 def _interned(labels: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the labels so that equal words of thousands of pods are in memory once."""
+    """Return the labels so that equal words of thousands of pods are in history once."""
     return {sys.intern(key): sys.intern(str(value)) for key, value in (labels or {}).items()}
 
 
@@ -210,11 +228,18 @@ def _containers(status: Object) -> Iterator[ContainerFacts]:
             yield ContainerFacts(
                 name=sys.intern(str(one.get("name", ""))[:NAME_LIMIT]),
                 image=sys.intern(str(one.get("image", ""))[:IMAGE_LIMIT]),
-                container_id=str(one.get("containerID") or "").rpartition("//")[2][:NAME_LIMIT],
+                container_id=_id(one),
                 restarts=_whole(one.get("restartCount")),
                 backing_off=(state.get("waiting") or {}).get("reason") == BACKING_OFF,
                 ended=_end(state.get("terminated") or last.get("terminated")),
+                previous_id=_id(last.get("terminated")),
             )
+
+
+def _id(said: Any) -> str:
+    """Return the container's ID in a status, or in how it ended, without its scheme."""
+    text = said.get("containerID") if isinstance(said, dict) else None
+    return str(text or "").rpartition("//")[2][:NAME_LIMIT]
 
 
 def _end(terminated: Any) -> ContainerEnd | None:

@@ -50,14 +50,20 @@ def _all(pod: PodFacts) -> Iterator[Happening]:
             TriggerEvent.ANNOTATED, pod.capture_reason, None, pod.capture_reason, reason=reason
         )
     if pod.deleting_at is not None:
-        yield Happening(TriggerEvent.DELETED, "", pod.deleting_at, "it is being deleted")
+        yield Happening(
+            TriggerEvent.DELETED, "", pod.deleting_at, "it is being deleted", image=_images(pod)
+        )
     for container in pod.containers:
         yield from _of_container(container)
     if pod.disruption is not None:
         why = pod.disruption.reason
-        yield Happening(TriggerEvent.EVICTED, "", pod.disruption.at, why, reason=why)
+        yield Happening(
+            TriggerEvent.EVICTED, "", pod.disruption.at, why, image=_images(pod), reason=why
+        )
     if pod.failed:
-        yield Happening(TriggerEvent.FAILED, "", _ended_at(pod), "the pod has failed")
+        yield Happening(
+            TriggerEvent.FAILED, "", _ended_at(pod), "the pod has failed", image=_images(pod)
+        )
 
 
 def _of_container(container: ContainerFacts) -> Iterator[Happening]:
@@ -83,6 +89,10 @@ def _of_container(container: ContainerFacts) -> Iterator[Happening]:
             container.image,
             how,
         )
+
+
+def _images(pod: PodFacts) -> str:
+    return " ".join(sorted({container.image for container in pod.containers}))
 
 
 def _ended_at(pod: PodFacts) -> float | None:

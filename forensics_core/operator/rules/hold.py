@@ -1,6 +1,6 @@
 """Which pods to hold, and which to let go. Pure.
 
-for step in holds(pods, specs, memory.awaits, now): ...  # Hold: put it on; Free: take it off
+for step in holds(pods, specs, history.awaits, now): ...  # Hold: put it on; Free: take it off
 """
 
 from __future__ import annotations

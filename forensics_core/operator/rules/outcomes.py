@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from forensics_core.api.capturerule import CaptureRule, TriggerEvent
 from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
-from forensics_core.operator.rules.memory import Captured, rule_id
+from forensics_core.operator.rules.history import Extent, PastCapture, extent_of, rule_id
 
 
 class HeldReason(StrEnum):
@@ -21,6 +21,7 @@ class HeldReason(StrEnum):
     POD_GONE = "PodGone"
     NOT_FOUND = "NotFound"
     NEVER_RAN = "NeverRan"
+    MAX_AGE = "Stale"
     REFUSED = "Refused"
 
 
@@ -32,9 +33,18 @@ class ActiveRule:
     since: float
     """Since when it is as it is, in seconds since 1970."""
     events: frozenset[TriggerEvent] = field(init=False)
+    extent: Extent = field(init=False)
+    """How much its captures do."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "events", frozenset(self.rule.spec.events))
+        spec = self.rule.spec
+        object.__setattr__(self, "events", frozenset(spec.events))
+        object.__setattr__(self, "extent", extent_of(spec.checkpoint("pod", "any", reason="")))
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Sorts the rules that do most to the front: of two for one pod the first one captures."""
+        return *self.extent.rank, self.id
 
     @property
     def name(self) -> str:
@@ -60,11 +70,24 @@ class Trigger:
     reason: str
     """What goes into the manifest."""
     alert: Alert | None = None
+    proven: bool = True
+    """Whether the alert names a container of the pod, as whoever has seen one does."""
 
-    def as_captured(self, now: float) -> Captured:
+    @property
+    def extent(self) -> Extent:
+        """How much the capture does."""
+        whole = self.rule.extent
+        return whole if self.proven else replace(whole, isolates=False, deletes=False)
+
+    @property
+    def spares(self) -> bool:
+        """Whether the pod is neither isolated nor deleted, though the rule says so."""
+        return self.extent != self.rule.extent
+
+    def as_captured(self, now: float) -> PastCapture:
         """Return what is remembered of it."""
         dry = self.rule.rule.spec.dry_run
-        return Captured(
+        return PastCapture(
             name=self.name,
             rule=self.rule.id,
             pod_uid=self.pod.uid,
@@ -72,6 +95,7 @@ class Trigger:
             key=self.key,
             dry=dry,
             namespace=self.pod.namespace,
+            extent=self.extent,
         )
 
 

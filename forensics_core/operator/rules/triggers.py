@@ -1,6 +1,6 @@
 """Which rules capture a pod for what has happened to it, and what is held back. Pure.
 
-found = triggers(before, after, rules, memory, now)
+found = triggers(before, after, rules, history, now)
 for one in found: ...  # Trigger: ask for a capture; HeldBack: count it, and say why
 """
 
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from forensics_core.api.capturerule import AlertFilter, TriggerEvent
 from forensics_core.api.names import child_name
 from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
 from forensics_core.operator.rules.happenings import ORDER, happenings, news
-from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
+from forensics_core.operator.rules.pods import SHORT
 
-STALE = 3600.0
+MAX_AGE = 3600.0
 """Seconds after which what is found at the first look at a pod is history. What is seen to happen
 is none, whatever the node's clock says."""
 HOUR = 3600.0
@@ -26,19 +28,20 @@ def triggers(
     before: PodFacts | None,
     after: PodFacts,
     rules: Sequence[ActiveRule],
-    memory: Memory,
+    history: CaptureHistory,
     now: float,
 ) -> list[Trigger | HeldBack]:
     """Return what is to be done about a pod that was as `before` and is as `after`.
 
     `before` is None at the first look: then only what happened since a rule is as it is counts, and
-    within the last hour. Of two rules for one pod the first of `rules` captures.
+    within the last hour. Of two rules for one pod the first of `rules` captures, if that does all
+    that the other one would do.
     """
-    return judge(after, news(before, after), rules, memory, now, first_look=before is None)
+    return judge(after, news(before, after), rules, history, now, first_look=before is None)
 
 
 def vanished(
-    pod: PodFacts, rules: Sequence[ActiveRule], memory: Memory
+    pod: PodFacts, rules: Sequence[ActiveRule], history: CaptureHistory
 ) -> list[Trigger | HeldBack]:
     """Return what is to be told of a pod that is gone without having been seen to be deleted."""
     if pod.deleting_at is not None or not pod.ran:
@@ -49,7 +52,7 @@ def vanished(
         for rule in rules
         if TriggerEvent.DELETED in rule.events
         and rule.rule.spec.matches(pod.namespace, pod.labels)
-        and not memory.count_of_pod(rule.id, pod.uid, dry=rule.rule.spec.dry_run)
+        and not history.count_of_pod(rule.id, pod.uid, dry=rule.rule.spec.dry_run)
     ]
 
 
@@ -57,7 +60,7 @@ def judge(
     pod: PodFacts,
     happened: Sequence[Happening],
     rules: Sequence[ActiveRule],
-    memory: Memory,
+    history: CaptureHistory,
     now: float,
     *,
     first_look: bool = False,
@@ -65,28 +68,39 @@ def judge(
 ) -> list[Trigger | HeldBack]:
     """Return what each rule does about what happened to a pod."""
     found: list[Trigger | HeldBack] = []
-    taken: Trigger | None = None
+    taken: list[Trigger] = []
     for rule in rules if happened else ():
         wanted = [one for one in happened if _wants(rule, one, alert, now, first_look)]
         if not wanted or not rule.rule.spec.matches(pod.namespace, pod.labels):
             continue
-        trigger = _trigger(rule, pod, wanted, alert)
-        dry = rule.rule.spec.dry_run
-        if memory.knows(trigger.name, rule.id, dry=dry):
-            # The very same, as it is found again after a restart: nothing new, nothing to tell.
+        wanted = _not_captured(rule, pod, wanted, history)
+        if not wanted:
             continue
-        held = _held(trigger, None if dry else taken, memory, now)
-        found.append(held or trigger)
-        taken = taken or (None if held or dry else trigger)
+        trigger = _trigger(rule, pod, wanted, alert)
+        if rule.rule.spec.dry_run:
+            found.append(_held(trigger, (), history, now) or trigger)
+        elif held := _held(trigger, taken, history, now):
+            found.append(held)
+        else:
+            taken.append(_beside(taken, trigger))
+            found.append(taken[-1])
     return found
 
 
+def _beside(taken: Sequence[Trigger], trigger: Trigger) -> Trigger:
+    """Return a trigger under a name that the captures of the same thing do not have.
+
+    There are several where none does all that another one does.
+    """
+    if not taken:
+        return trigger
+    return replace(trigger, name=capture_name(trigger.pod, trigger.happening, trigger.rule.id))
+
+
 def of_alert(
-    alert: Alert, pod: PodFacts | None, rules: Sequence[ActiveRule], memory: Memory, now: float
+    alert: Alert, pod: PodFacts, rules: Sequence[ActiveRule], history: CaptureHistory, now: float
 ) -> list[Trigger | HeldBack]:
-    """Return what each rule does about an alert of a pod; None if there is no such pod."""
-    if pod is None:
-        return _without_pod(alert, rules, HeldReason.NOT_FOUND, "there is no such pod, or no more")
+    """Return what each rule does about an alert of a pod."""
     container = pod.container(alert.container_id)
     happening = Happening(
         TriggerEvent.ALERT,
@@ -98,15 +112,15 @@ def of_alert(
         alert.rule,
     )
     if not pod.ran:
-        return _without_pod(alert, rules, HeldReason.NEVER_RAN, "none of its containers ever ran")
-    return judge(pod, [happening], rules, memory, now, alert=alert)
+        return alert_held(alert, rules, HeldReason.NEVER_RAN, "none of its containers ever ran")
+    return judge(pod, [happening], rules, history, now, alert=alert)
 
 
 def at_first_look(
-    pod: PodFacts, rules: Sequence[ActiveRule], memory: Memory, now: float
+    pod: PodFacts, rules: Sequence[ActiveRule], history: CaptureHistory, now: float
 ) -> list[Trigger | HeldBack]:
     """Return what rules do about a pod that was there before they were."""
-    return judge(pod, happenings(pod), rules, memory, now, first_look=True)
+    return judge(pod, happenings(pod), rules, history, now, first_look=True)
 
 
 def fits(wanted: AlertFilter | None, alert: Alert) -> bool:
@@ -128,8 +142,26 @@ def _wants(
     if alert is not None:
         return fits(rule.rule.spec.alert, alert)
     # Times have whole seconds: what happened in the second in which the rule was made, counts.
-    oldest = max(rule.since - 1, now - STALE)
+    oldest = max(rule.since - 1, now - MAX_AGE)
     return not first_look or happening.at is None or happening.at >= oldest
+
+
+def _not_captured(
+    rule: ActiveRule, pod: PodFacts, wanted: Sequence[Happening], history: CaptureHistory
+) -> list[Happening]:
+    """Return those of which no capture tells: after a restart the same is found again.
+
+    A capture tells of all that had happened by then, though it is named after one thing alone.
+    """
+    dry = rule.rule.spec.dry_run
+    captures = {one: history.of_name(capture_name(pod, one), rule.id, dry=dry) for one in wanted}
+    until = max((capture.at for capture in captures.values() if capture is not None), default=None)
+    return [
+        one
+        for one, capture in captures.items()
+        if capture is None
+        and (until is None or one.event is TriggerEvent.ANNOTATED or (one.at or until) > until)
+    ]
 
 
 def _trigger(
@@ -138,7 +170,7 @@ def _trigger(
     ordered = sorted(wanted, key=lambda one: ORDER.index(one.event))
     first = ordered[0]
     said = "; ".join(f"{one.event}: {one.note}" for one in ordered[:4])
-    return Trigger(
+    trigger = Trigger(
         rule=rule,
         pod=pod,
         happening=first,
@@ -146,12 +178,26 @@ def _trigger(
         key=dedupe_key(pod, first),
         reason=f"{said} (rule {rule.name})",
         alert=alert,
+        proven=alert is None or _names_a_container(alert, pod),
     )
+    if not trigger.spares:
+        return trigger
+    # Who has but the token of alerts can have no pod cut off or deleted by it.
+    why = "the pod is left as it is: the alert names none of its containers"
+    return replace(trigger, reason=f"{said}; {why} (rule {rule.name})")
 
 
-def capture_name(pod: PodFacts, happening: Happening) -> str:
-    """Return the name of the PodCheckpoint for a happening: whoever comes second finds it made."""
-    digest = _digest(pod.uid, *happening.identity)
+def _names_a_container(alert: Alert, pod: PodFacts) -> bool:
+    named = len(alert.container_id) >= SHORT
+    return named and pod.container(alert.container_id) is not None
+
+
+def capture_name(pod: PodFacts, happening: Happening, rule: str = "") -> str:
+    """Return the name of the PodCheckpoint for a happening: whoever comes second finds it made.
+
+    With a `rule`, its own one beside that of another rule.
+    """
+    digest = _digest(pod.uid, *happening.identity, *([rule] if rule else []))
     return child_name(pod.name, digest, 1)
 
 
@@ -161,32 +207,35 @@ def dedupe_key(pod: PodFacts, happening: Happening) -> str:
     return _digest(pod.namespace, pod.workload, *same)[:16]
 
 
-def _held(trigger: Trigger, taken: Trigger | None, memory: Memory, now: float) -> HeldBack | None:
+def _held(
+    trigger: Trigger, taken: Sequence[Trigger], history: CaptureHistory, now: float
+) -> HeldBack | None:
     rule, pod = trigger.rule, trigger.pod
     spec, dry = rule.rule.spec, rule.rule.spec.dry_run
-    other = memory.by_another(rule.id, pod.uid, now, dry=dry)
-    if taken is not None:
-        other = taken.as_captured(now)
+    other = history.by_another(rule.id, pod.uid, now, dry=dry, extent=trigger.extent)
+    for one in taken:
+        if one.extent.covers(trigger.extent):
+            other = one.as_captured(now)
     if other is not None:
         return _back(trigger, HeldReason.OTHER_RULE, f"the rule {other.rule} captures this pod")
-    if memory.count_of_pod(rule.id, pod.uid, dry=dry) >= spec.limits.per_pod:
+    if history.count_of_pod(rule.id, pod.uid, dry=dry) >= spec.limits.per_pod:
         limit = f"{spec.limits.per_pod} of this pod: limits.perPod"
         return _back(trigger, HeldReason.PER_POD, limit)
     since = now - spec.dedupe_seconds
-    if memory.duplicate(rule.id, trigger.key, since, dry=dry) is not None:
+    if history.duplicate(rule.id, trigger.key, since, dry=dry) is not None:
         same = f"the same of {pod.workload} was captured within {spec.dedupe_seconds} s"
         return _back(trigger, HeldReason.DUPLICATE, same)
-    return _over_the_hour(trigger, memory, now)
+    return _over_the_hour(trigger, history, now)
 
 
-def _over_the_hour(trigger: Trigger, memory: Memory, now: float) -> HeldBack | None:
+def _over_the_hour(trigger: Trigger, history: CaptureHistory, now: float) -> HeldBack | None:
     rule, namespace = trigger.rule, trigger.pod.namespace
     spec, since = rule.rule.spec, now - HOUR
     dry = spec.dry_run
-    if memory.count_since(rule.id, since, dry=dry) >= spec.limits.per_hour:
+    if history.count_since(rule.id, since, dry=dry) >= spec.limits.per_hour:
         limit = f"{spec.limits.per_hour} within an hour: limits.perHour"
         return _back(trigger, HeldReason.PER_HOUR, limit)
-    if memory.count_since(rule.id, since, dry=dry, namespace=namespace) >= spec.share:
+    if history.count_since(rule.id, since, dry=dry, namespace=namespace) >= spec.share:
         limit = f"{spec.share} of {namespace} within an hour: limits.perNamespace"
         return _back(trigger, HeldReason.PER_NAMESPACE, limit)
     return None
@@ -203,10 +252,10 @@ def refused(trigger: Trigger, message: str) -> HeldBack:
     return _back(trigger, HeldReason.REFUSED, message)
 
 
-def _without_pod(
+def alert_held(
     alert: Alert, rules: Sequence[ActiveRule], reason: HeldReason, message: str
 ) -> list[Trigger | HeldBack]:
-    """Tell the rules that an alert would concern; which labels the pod had nobody knows."""
+    """Tell the rules that an alert would concern; which labels the pod has is not asked."""
     return [
         HeldBack(rule, TriggerEvent.ALERT, alert.namespace, alert.pod, reason, message)
         for rule in rules

@@ -10,23 +10,18 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from forensics_core.api.names import CHECKPOINT_UID_LABEL
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
-from forensics_core.api.urgency import Urgency, Waiting
+from forensics_core.api.urgency import Urgency, WaitingCapture
 from forensics_core.kube.objects import Object
 from forensics_core.operator.containment.conditions import anything_due
 from forensics_core.operator.shared.line import WaitingLine
+from forensics_core.operator.shared.slim import slim_job, slim_pod
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 _PLACES = (Phase.PENDING, Phase.CAPTURING)
 """Phases in which a checkpoint waits for a place on its node, or has one."""
-KEPT = (
-    *("name", "namespace", "uid", "resourceVersion", "labels"),
-    *("creationTimestamp", "deletionTimestamp"),
-)
-"""Of an object's metadata."""
 
 
 def key_of(namespace: str | None, name: str) -> str:
@@ -103,6 +98,12 @@ class Cache:
             self._by_uid[checkpoint.metadata.uid or ""] = key
             self._places.setdefault(_place(checkpoint), set()).add(key)
         return {key, *self._freed(known, checkpoint)}
+
+    def knows(self, item: Object) -> bool:
+        """Whether a checkpoint, as the cluster tells of it, is known in this very version."""
+        metadata = item["metadata"]
+        known = self._version(key_of(metadata.get("namespace"), metadata["name"]))
+        return known == (metadata.get("uid"), metadata["resourceVersion"])
 
     def _settle(self, key: str, checkpoint: PodCheckpoint) -> None:
         metadata = checkpoint.metadata
@@ -204,7 +205,7 @@ class Cache:
 
     def line(
         self, checkpoint: PodCheckpoint, node: str, blocked: Collection[str]
-    ) -> tuple[Waiting, ...]:
+    ) -> tuple[WaitingCapture, ...]:
         """Return others that wait for a place on `node`, but for those that are `blocked`.
 
         Whoever has a place reserved waits no more, though its status does not yet say so.
@@ -213,7 +214,7 @@ class Cache:
         others = there - {name_of(checkpoint)} - self._reserved.get(node, set())
         return self._line.line(self._checkpoints[key] for key in others if key not in blocked)
 
-    def waiting(self, checkpoint: PodCheckpoint) -> Waiting:
+    def waiting(self, checkpoint: PodCheckpoint) -> WaitingCapture:
         """Return what is known of a checkpoint that may have to wait."""
         return self._line.waiting(checkpoint)
 
@@ -259,36 +260,6 @@ class Cache:
     def _owner(self, child: Object) -> str | None:
         uid = (child["metadata"].get("labels") or {}).get(CHECKPOINT_UID_LABEL, "")
         return self._by_uid.get(uid)
-
-
-def slim_checkpoint(checkpoint: Object) -> Object:
-    """Return what is needed of a checkpoint whose deletion was missed."""
-    return {**slim_child(checkpoint), "spec": {"pod": checkpoint["spec"]["pod"]}}
-
-
-def slim_child(child: Object) -> Object:
-    """Return what is needed of a Job or a pod whose deletion was missed."""
-    return {"metadata": _metadata(child)}
-
-
-def slim_job(job: Object) -> Object:
-    """Return what decisions need of a Job."""
-    status = job.get("status") or {}
-    return {"metadata": _metadata(job), "status": _some(status, "conditions", "active")}
-
-
-def slim_pod(pod: Object) -> Object:
-    """Return what decisions need of a Job's pod."""
-    wanted = ("phase", "reason", "message", "conditions", "containerStatuses")
-    return {"metadata": _metadata(pod), "status": _some(pod.get("status") or {}, *wanted)}
-
-
-def _metadata(item: Object) -> Object:
-    return _some(item["metadata"], *KEPT)
-
-
-def _some(item: Object, *names: str) -> dict[str, Any]:
-    return {name: item[name] for name in names if name in item}
 
 
 def _child(checkpoint: PodCheckpoint) -> str:

@@ -30,7 +30,7 @@ from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.listed import ListedBundle
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
-from forensics_core.operator.observed import Ordered, OrderLost
+from forensics_core.operator.observed import OrderLost, StoredOrder
 from forensics_core.operator.settings import DestinationRule, Settings
 from forensics_core.operator.shared.cache import Cache, fields_of, name_of
 from forensics_core.operator.shared.metrics import Metrics
@@ -39,8 +39,10 @@ from forensics_core.storage.s3.storage import S3Storage
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 2000
+MAX_REMEMBERED = 2000
 """Attempts whose context is remembered while they wait."""
+ORDERS = 256
+"""Orders that are remembered while their attempts run: some ten KiB each."""
 
 
 @dataclass
@@ -64,6 +66,11 @@ class OperatorContext:
     A capture may have to wait for its place, and the pod may be gone by then. After a restart it is
     gathered again, and whatever is stored already is kept.
     """
+
+    orders: OrderedDict[tuple[str, int], StoredOrder] = field(default_factory=OrderedDict)
+    """What was ordered, by the checkpoint's UID and its current attempt, as the cluster answered
+    when it was written: nobody need be asked again. Of earlier attempts, and after a restart, the
+    Secret is read."""
 
     kubelet_checkpoints: dict[str, tuple[KubeletCheckpoint, ...]] = field(default_factory=dict)
     """What kubelets answered, by location, until the attempt's order is written."""
@@ -95,8 +102,14 @@ class OperatorContext:
     def remember(self, location: str, context: StoredContext) -> None:
         """Note that an attempt's context is stored."""
         self.stored[location] = context
-        if len(self.stored) > REMEMBERED:
+        if len(self.stored) > MAX_REMEMBERED:
             self.stored.popitem(last=False)
+
+    def remember_order(self, checkpoint: PodCheckpoint, ordered: StoredOrder) -> None:
+        """Note what the current attempt's order says, as the cluster has it."""
+        self.orders[checkpoint.metadata.uid or "", checkpoint.status.attempt] = ordered
+        if len(self.orders) > ORDERS:
+            self.orders.popitem(last=False)
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""
@@ -126,13 +139,16 @@ class OperatorContext:
 
     async def order(
         self, checkpoint: PodCheckpoint, attempt: int | None = None
-    ) -> Ordered | OrderLost:
+    ) -> StoredOrder | OrderLost:
         """Return an attempt's order; the current one's."""
         metadata, status = checkpoint.metadata, checkpoint.status
+        known = self.orders.get((metadata.uid or "", status.attempt))
+        if attempt is None and known is not None:
+            return known
         # By name, not by a list: the names follow from UID and attempt, and lists may be behind.
         name = child_name(metadata.name, metadata.uid or "", attempt or status.attempt)
         try:
-            return Ordered(*read_order(await self.secrets.get(name, metadata.namespace)))
+            return StoredOrder(*read_order(await self.secrets.get(name, metadata.namespace)))
         except NotFound:
             return OrderLost()
         except UsageError as error:

@@ -2,20 +2,22 @@
 
 For whoever must not spend more than a moment, the operator above all. It sees what changed, what
 lies on mounts, what runs and who talks to whom; what is written in the container's files
-(`/etc/passwd`, `sshd_config`) it does not.
+(`/etc/passwd`, `sshd_config`) it does not, and names them if they were changed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
+from forensics_core._internal.text import printable
 from forensics_core.bundle.layout import LAYERS, MOUNTS, MOUNTS_INDEX, container_file
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.context import POD, parse_pod
-from forensics_core.readers.findings.documents import DocumentRow, rows_in
+from forensics_core.readers.findings.documents import DocumentRow, rows_in, text, words
 from forensics_core.readers.findings.look import ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 from forensics_core.readers.findings.ports import PortSet, declared_by, of_the_pod
@@ -28,6 +30,8 @@ FILES = (
 """The documents of a container that rules look into."""
 OF_THE_POD = (KERNEL, POD)
 """Those that are of no container."""
+_READ_ELSEWHERE = re.compile(r"/etc/passwd|/etc/ssh/sshd_config(?:\.d/[^/]+\.conf)?")
+"""Files whose content only `find` looks into."""
 
 
 def find_in(
@@ -76,6 +80,7 @@ class _SmallLook:
     ) -> None:
         self._documents = documents
         self._container = container
+        self._found = found
         self._rules = ContainerRules(container, found)
         self._tick = tick
 
@@ -83,8 +88,17 @@ class _SmallLook:
         try:
             for row, name in self._rows("diff.json"):
                 self._rules.look_at_change(row, name)
+                self._note_unread(row)
         finally:
             self._rules.end_changes(container_file(self._container, "diff.json"))
+
+    def _note_unread(self, row: DocumentRow) -> None:
+        path, notes = text(row.get("path")), words(row.get("notes"))
+        if row.get("kind") not in {"A", "C"} or {"identical", "mountPlaceholder"} & set(notes):
+            return
+        if _READ_ELSEWHERE.fullmatch(path):
+            shown = f"{printable(path, 100)} of '{self._container}'"
+            self._found.missed(ForensicsError(f"{shown} was changed, and is not read here"))
 
     def at_mounted(self) -> None:
         """Look at the index of what was mounted, where there is one."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from email.utils import formatdate
 from pathlib import Path
 
 import anyio
@@ -278,3 +280,17 @@ async def test_connections_of_ones_own_are_the_same_identity(
     assert api.seen[0].headers["Authorization"] == "Bearer secret"
     # Whoever shares the first connections still has them.
     await cluster.request("GET", "/version")
+
+
+@pytest.mark.parametrize(
+    ("said", "ahead"),
+    [(3600, True), (-3600, True), (1, False), (None, False)],
+)
+async def test_the_time_is_the_servers_where_its_clock_is_another(
+    api: ScriptedApi, cluster: ClusterConnection, said: int | None, ahead: bool
+) -> None:
+    date = "yesterday" if said is None else formatdate(time.time() + said, usegmt=True)
+    api.on("GET", "/version", answer({}, Date=date))
+    await cluster.request("GET", "/version")
+    apart = cluster.now() - time.time()
+    assert apart == pytest.approx(said if ahead and said else 0, abs=60)

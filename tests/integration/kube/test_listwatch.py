@@ -287,3 +287,15 @@ async def test_so_many_are_listed_at_a_time_as_the_settings_say(
     api.on("WATCH", PATH, stream(then="hang"))
     await take(cluster, 2, settings=WatchSettings(page=7))
     assert [seen.query["limit"] for seen in api.asked("GET")] == ["7"]
+
+
+async def test_nothing_but_metadata_is_asked_for_where_that_will_do(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
+    api.on("GET", PATH, listing(10, pod("a", 1)))
+    api.on("WATCH", PATH, stream(event("MODIFIED", pod("a", 11)), then="hang"))
+    await take(cluster, 3, metadata_only=True)
+    (listed,), (watched,) = api.asked("GET"), api.asked("WATCH")
+    assert "as=PartialObjectMetadataList;" in listed.headers["Accept"]
+    assert "as=PartialObjectMetadata;" in watched.headers["Accept"]
+    assert listed.query["limit"] == "500"

@@ -162,6 +162,22 @@ async def test_watch_is_typed_and_leaves_out_what_it_cannot_read(
     assert "web: This is not a PodCheckpoint" in caplog.text
 
 
+async def test_watch_leaves_out_what_is_known_but_never_a_deletion(
+    api: ScriptedApi, checkpoints: PodCheckpoints
+) -> None:
+    api.on("GET", PATH, listing(1, checkpoint(1)))
+    lines = event("MODIFIED", checkpoint(2)), event("MODIFIED", checkpoint(3))
+    api.on("WATCH", PATH, stream(*lines, event("DELETED", checkpoint(3)), then="hang"))
+    known = {"1", "2"}
+    async with checkpoints.watch(
+        known=lambda item: item["metadata"]["resourceVersion"] in known
+    ) as events:
+        found = [await anext(events)]
+        known.add("3")
+        found.append(await anext(events))
+    assert [each.type for each in found] == [EventType.SYNCED, EventType.DELETED]
+
+
 async def test_wait_returns_the_finished_checkpoint(
     api: ScriptedApi, checkpoints: PodCheckpoints
 ) -> None:

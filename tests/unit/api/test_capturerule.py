@@ -81,6 +81,15 @@ def test_protected_namespaces_are_meant_only_where_they_are_named(namespace: str
     assert not spec().covers("other")
 
 
+def test_an_operators_own_namespaces_are_meant_where_they_are_named_wherever_it_is() -> None:
+    everywhere = spec(namespaces=["*"]).sparing(["evidence"])
+    assert not everywhere.covers("evidence")
+    assert not everywhere.covers("kube-system")
+    assert everywhere.covers("shop")
+    assert spec(namespaces=["*", "evidence"]).sparing(["evidence"]).covers("evidence")
+    assert spec(namespaces=["*"]).covers("evidence")
+
+
 def test_a_capture_is_the_template_with_the_pod_and_what_happened() -> None:
     rule = spec(template={"destination": "s3://cases", "incident": "INC-1", "reason": "watch"})
     assert rule.checkpoint("web-0", "shop", reason="OOMKilled: web") == PodCheckpointSpec(
@@ -112,7 +121,7 @@ def test_a_template_has_nothing_that_each_capture_has_of_its_own(field: str) -> 
     "wrong",
     [
         {"namespaces": []},
-        {"namespaces": ["Shop"]},
+        {"namespaces": ["TamperTarget"]},
         {"namespaces": ["a"] * 17},
         {"events": []},
         {"events": ["Sneezed"]},

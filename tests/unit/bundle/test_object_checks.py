@@ -14,16 +14,17 @@ import pytest
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.byte_check import BESIDE, PIECE
+from forensics_core.bundle.byte_check import BESIDE
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.object_checks import (
-    MOST_READ,
+    MAX_READ,
     SMALL,
     check_each,
     check_stored,
     compare,
     discard,
 )
+from forensics_core.bundle.unpacking import PIECE
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import (
     AccessDenied,
@@ -91,6 +92,33 @@ async def test_an_object_that_only_its_bytes_can_vouch_for_is_read(tmp_path: Pat
     assert await stored(tmp_path, ExpectedObject("SHA256SUMS", DIGEST)) == wrong
 
 
+async def test_what_the_listing_tells_is_not_asked_for(tmp_path: Path) -> None:
+    class Listed(LocalStorage):
+        async def list(
+            self, begin: str = "", *, only: Set[str] | None = None
+        ) -> builtins.list[StoredObject]:
+            return [StoredObject(str(each), 3, etag=f"tag-{each}") for each in range(4)]
+
+        async def stat(self, name: str, version_id: str | None = None) -> StoredObject:
+            raise AssertionError(name)
+
+    def expected(number: int, size: int = 3, etag: str = "") -> ExpectedObject:
+        return ExpectedObject(str(number), DIGEST, size, etag=etag or f"tag-{number}")
+
+    store = Listed(tmp_path)
+    found = await check_stored(store, [expected(0), expected(1)], at_once=1, most_wrong=9)
+    assert found == []
+    other = [expected(0, size=4), expected(1, etag="other"), expected(2, size=5), expected(3)]
+    found = await check_stored(store, other, at_once=1, most_wrong=9)
+    assert [problem.message for problem in found] == [
+        "is stored with 3 bytes, not 4",
+        "is stored with another content",
+        "is stored with 3 bytes, not 5",
+    ]
+    found = await check_stored(store, other, at_once=1, most_wrong=2)
+    assert [problem.name for problem in found] == ["0", "1"], "it looks no further"
+
+
 async def test_what_is_more_than_the_store_said_is_another_content(tmp_path: Path) -> None:
     class Lying(LocalStorage):
         async def list(
@@ -128,7 +156,7 @@ async def test_what_is_missing_or_named_like_nothing_is_told_apart(tmp_path: Pat
 
 async def test_what_is_too_large_to_be_read_again_is_another_content(tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file:
-        file.truncate(MOST_READ + 1)
+        file.truncate(MAX_READ + 1)
     assert await stored(tmp_path, ExpectedObject("a", DIGEST)) == [
         "a is stored with another content"
     ]

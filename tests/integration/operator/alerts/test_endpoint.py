@@ -196,8 +196,10 @@ async def test_what_is_sent_again_and_what_is_old_is_ignored(acting: Acting) -> 
         assert await sender.send(one) == (202, "Replay")
         old = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
         assert await sender.send(now(time=old, output="old")) == (202, "Stale")
-        assert await sender.send(now(pod="<NA>")) == (202, "NoPod")
+        host = {"container.id": "host"}
+        assert await sender.send(now(pod="<NA>", fields=host)) == (202, "NoPod")
         await acting.captured(1)
+        await acting.held("Stale")
 
 
 async def test_an_alert_of_a_pod_that_is_gone_is_told_by_the_rule(acting: Acting) -> None:
@@ -238,7 +240,7 @@ async def test_more_than_the_rate_are_refused(acting: Acting) -> None:
         await acting.begun(rules)
         with anyio.fail_after(SOON):
             while not counted(acting, "TooMany"):
-                await sender.send(now(output=str(datetime.now(UTC))))
+                await sender.send(now(pod=f"web-{counted(acting, 'Taken'):.0f}"))
 
 
 async def test_a_certificate_of_ones_own_can_be_checked(
@@ -254,6 +256,40 @@ async def test_the_service_leads_to_nobody_once_the_leader_ends(acting: Acting) 
     async with acting.working() as rules, taking(acting, rules):
         assert acting.cluster.get("endpointslices", SLICE, "forensics-operator")["endpoints"]
     assert acting.cluster.get("endpointslices", SLICE, "forensics-operator")["endpoints"] == []
+
+
+UNKNOWN = {"k8s.ns.name": None, "k8s.pod.name": "<NA>"}
+
+
+async def test_an_alert_that_knows_but_the_container_has_its_pod_captured(acting: Acting) -> None:
+    acting.rule("dying", "Alert", template={"isolate": True})
+    pod = acting.cluster.get("pods", "web-0", "default")
+    (container,) = pod["status"]["containerStatuses"]
+    short = container["containerID"].rpartition("//")[2][:12]
+    async with acting.working() as rules:
+        await acting.begun(rules)
+        async with taking(acting, rules) as sender:
+            assert await sender.send(now(fields=UNKNOWN | {"container.id": short})) == (
+                202,
+                "Taken",
+            )
+            (capture,) = await acting.captures(1)
+    assert (capture["spec"]["pod"], capture["spec"]["isolate"]) == ("web-0", True)
+
+
+async def test_an_alert_that_names_no_container_of_the_pod_has_it_captured_and_no_more(
+    acting: Acting,
+) -> None:
+    acting.rule("dying", "Alert", template={"isolate": True, "afterCapture": "Delete"})
+    async with acting.working() as rules:
+        await acting.begun(rules)
+        async with taking(acting, rules) as sender:
+            await sender.send(now(fields={"container.id": "0" * 12}))
+            (capture,) = await acting.captures(1)
+    spec = capture["spec"]
+    assert "isolate" not in spec or spec["isolate"] is False
+    assert spec.get("afterCapture", "Keep") == "Keep"
+    assert "the pod is left as it is" in spec["reason"]
 
 
 async def test_a_port_that_is_taken_ends_the_operator_with_what_to_do(acting: Acting) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
+import anyio
 import pytest
 import yaml
 
@@ -13,7 +15,7 @@ from forensics_core.kube import resources
 from forensics_core.kube.connection import connect
 from forensics_core.kube.objects import Objects
 from forensics_core.operator.attempt.context import Context, gather
-from forensics_core.operator.attempt.reads import LISTING, ONE_BY_ONE
+from forensics_core.operator.attempt.reads import MAX_LISTING, MAX_ONE_BY_ONE
 from forensics_loopback import Fault
 from tests.integration.operator.stage import Document, Stage, reads_of
 from tests.unit.operator.samples import checkpoint
@@ -149,6 +151,33 @@ async def test_what_many_ask_for_is_read_once(stage: Stage) -> None:
         assert own == later.captured_at > first.captured_at
 
 
+async def test_what_is_around_twelve_pods_of_a_namespace_is_read_once_for_all(stage: Stage) -> None:
+    deployment = stage.cluster.create(owned("Deployment", "web", None))
+    replicas = stage.cluster.create(owned("ReplicaSet", "web-1", deployment))
+    metadata = {"ownerReferences": [reference(replicas)]}
+    pods = [stage.cluster.seed_pod(f"shop-{number}", metadata=metadata) for number in range(12)]
+    before = Counter(stage.requests())
+    contexts: list[Context] = []
+    async with connect(stage.kubeconfig) as cluster, anyio.create_task_group() as tasks:
+        reads = reads_of(cluster)
+
+        async def gather_one(pod: Document) -> None:
+            contexts.append(await gather(reads, checkpoint(), pod))
+
+        for pod in pods:
+            tasks.start_soon(gather_one, pod)
+    asked = Counter(stage.requests()) - before
+    assert asked.pop("list events") == len(pods), "these are each pod's own"
+    assert set(asked.values()) == {1}
+    assert asked.keys() == {
+        *("get deployments", "get replicasets", "get nodes", "get serviceaccounts"),
+        *("list rolebindings", "list clusterrolebindings", "list networkpolicies"),
+        "list services",
+    }
+    owners = {context.files["context/owners.json"] for context in contexts}
+    assert len(contexts) == len(pods) and len(owners) == 1
+
+
 def annotated(number: int, size: int) -> Document:
     name = {"name": f"svc-{number:04}", "namespace": "default", "annotations": {"x": "y" * size}}
     spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
@@ -160,7 +189,7 @@ async def test_a_tenants_large_objects_are_cut_and_told(stage: Stage) -> None:
         stage.cluster.create(annotated(number, 200_000))
     pod = stage.cluster.get("pods", "web-0", "default")
     context, files = await gathered(stage, pod)
-    assert sum(len(data) for data in context.files.values()) < 3 * LISTING
+    assert sum(len(data) for data in context.files.values()) < 3 * MAX_LISTING
     kept = len(files["context/network.json"]["services"])
     assert 0 < kept < 60
     (gap,) = context.gaps
@@ -204,11 +233,11 @@ async def test_claims_without_end_are_cut_and_named(stage: Stage) -> None:
     pod = stage.cluster.get("pods", "web-0", "default")
     volumes = [
         {"name": f"v{number}", "persistentVolumeClaim": {"claimName": f"c{number}"}}
-        for number in range(ONE_BY_ONE + 5)
+        for number in range(MAX_ONE_BY_ONE + 5)
     ]
     context, files = await gathered(stage, pod | {"spec": pod["spec"] | {"volumes": volumes}})
-    assert len(files["context/storage.json"]["persistentVolumeClaims"]) == ONE_BY_ONE
-    told = f"context/storage.json: TooLarge: only the first {ONE_BY_ONE} claims were read"
+    assert len(files["context/storage.json"]["persistentVolumeClaims"]) == MAX_ONE_BY_ONE
+    told = f"context/storage.json: TooLarge: only the first {MAX_ONE_BY_ONE} claims were read"
     assert told in context.gaps
 
 

@@ -38,6 +38,12 @@ def fail(cluster: LoopbackCluster) -> None:
     cluster.patch("pods", "web-0", {"status": {"phase": "Failed"}}, "default")
 
 
+def evict_and_forget(cluster: LoopbackCluster) -> None:
+    # As older kubelets do: the status that says why replaces all that it said before.
+    status = {"phase": "Failed", "reason": "Evicted", "containerStatuses": None}
+    cluster.patch("pods", "web-0", {"status": status}, "default")
+
+
 def delete(cluster: LoopbackCluster) -> None:
     # A pod that somebody holds goes through its deletion; one that a test made is gone at once.
     cluster.patch("pods", "web-0", {"metadata": {"finalizers": ["example.com/held"]}}, "default")
@@ -52,6 +58,16 @@ HAPPENS: dict[str, tuple[Callable[[LoopbackCluster], Any], str]] = {
     "Evicted": (lambda it: it.evict("web-0"), "Evicted: "),
     "Deleted": (delete, "Deleted: it is being deleted"),
 }
+
+
+async def test_an_evicted_pod_is_captured_though_its_containers_are_told_of_no_more(
+    acting: Acting,
+) -> None:
+    acting.rule("dying", "Evicted")
+    async with acting.working() as rules:
+        await acting.begun(rules)
+        evict_and_forget(acting.cluster)
+        await acting.captures(1)
 
 
 @pytest.mark.parametrize("event", HAPPENS)

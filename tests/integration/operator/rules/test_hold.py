@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from aiohttp import web
 
 from forensics_core.api.names import HOLD_FINALIZER, HOLD_LABEL
 from forensics_core.kube.connection import connect
 from forensics_core.operator.releaser import Releaser
 from forensics_loopback import Fault, LoopbackCluster
 from forensics_loopback.server.access import AccessAttributes, User
+from tests.integration.kube.scripted import ScriptedApi, answer, scripted_api
 from tests.integration.operator.rules.acting import NAMESPACE, SOON, Acting, Document
 from tests.programs import program
 
@@ -298,6 +304,54 @@ async def test_the_releaser_frees_a_pod_when_its_time_is_over_without_operator_o
     assert acting.cluster.get("pods", "web-1", "default")["metadata"]["finalizers"] == [OTHER]
     assert is_held(acting.cluster.get("pods", "web-2", "default"))
     assert is_held(acting.cluster.get("pods", "web-3", "default"))
+
+
+@pytest.mark.parametrize("ahead", [-86400.0, 0.0, 86400.0])
+async def test_the_releaser_frees_a_pod_whose_label_is_gone_when_its_time_is_over_on_the_server(
+    tmp_path: Path, ahead: float
+) -> None:
+    now = time.time() + ahead
+    late, early = (Deleted(name, now - since) for name, since in (("late", 660), ("early", 60)))
+    async with scripted_api() as api:
+        pods = {"metadata": {"resourceVersion": "1"}, "items": [late.pod, early.pod]}
+        api.on("GET", "/api/v1/pods", answer(pods, Date=formatdate(now, usegmt=True)))
+        api.on("WATCH", "/api/v1/pods", silence)
+        for each in (late, early):
+            api.on("PATCH", f"/api/v1/namespaces/default/pods/{each.name}", answer({}))
+        async with releasing(api.kubeconfig(tmp_path / "config", {"token": "secret"})):
+            with anyio.fail_after(SOON):
+                await api.until(lambda: bool(api.asked("PATCH")))
+    paths = {seen.path for seen in api.asked("PATCH")}
+    assert paths == {"/api/v1/namespaces/default/pods/late"}
+
+
+async def silence(api: ScriptedApi, _: web.Request) -> web.StreamResponse:
+    """Answer a watch with nothing, not even a time, until the end."""
+    await api.closing.wait()
+    return web.Response()
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A pod with the finalizer alone whose deletion was asked for at a time."""
+
+    name: str
+    asked: float
+
+    @property
+    def pod(self) -> Document:
+        """Return what the API server tells of it."""
+        return {
+            "metadata": {
+                "name": self.name,
+                "namespace": "default",
+                "uid": self.name,
+                "resourceVersion": "1",
+                "finalizers": [HOLD_FINALIZER],
+                "deletionTimestamp": datetime.fromtimestamp(self.asked, UTC).isoformat(),
+                "deletionGracePeriodSeconds": 0,
+            }
+        }
 
 
 async def test_a_namespace_that_is_deleted_goes_though_its_pods_are_held(acting: Acting) -> None:

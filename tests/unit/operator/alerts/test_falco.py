@@ -55,11 +55,24 @@ def test_priorities_in_any_case(said: str, priority: str) -> None:
         {"k8s.pod.name": None},
         {"k8s.pod.name": "<NA>"},
         {"k8s.ns.name": ""},
-        {"k8s.ns.name": 7},
+        {"k8s.ns.name": ["shop"]},
     ],
 )
-def test_an_alert_of_the_host_names_no_pod(fields: dict[str, Any]) -> None:
-    assert not read_alert(body(falco(fields=fields))).of_a_pod
+def test_an_alert_that_knows_nothing_but_a_container_is_of_its_pod(fields: dict[str, Any]) -> None:
+    received = read_alert(body(falco(fields=fields)))
+    assert received.of_a_pod
+    assert (received.alert.namespace, received.alert.pod) == ("", "")
+    for no_id in ("host", "", None, "<NA>", "4f2a6d5c1b0", "../../etc/passwd"):
+        host = falco(fields=fields | {"container.id": no_id})
+        assert not read_alert(body(host)).of_a_pod
+
+
+def test_the_fields_of_the_plugin_k8smeta_name_a_pod_too() -> None:
+    meta = {"k8smeta.ns.name": "shop", "k8smeta.pod.name": "db-0", "k8smeta.pod.uid": "u-1"}
+    alert = read_alert(body(falco(fields=meta | {"k8s.pod.name": "<NA>"}))).alert
+    assert (alert.namespace, alert.pod, alert.pod_uid) == ("shop", "db-0", "u-1")
+    own = read_alert(body(falco(fields=meta | {"k8s.pod.uid": "u-2"}))).alert
+    assert (own.namespace, own.pod, own.pod_uid) == ("default", "web-0", "u-2")
 
 
 @pytest.mark.parametrize("time", ["", None, "yesterday", 7])
@@ -83,12 +96,12 @@ def test_a_time_without_a_zone_is_utc() -> None:
         b"null",
         b"22:39:47: Notice A shell was spawned",
         b"\xff\xfe",
+        b'{"rule": "a", "x": {"y": 1, "y": 2}, "priority": "Notice"}',
         body(falco(rule="")),
         body(falco(rule=None)),
         body(falco(priority="High")),
         body(falco(priority=None)),
         b'{"rule": "a", "rule": "b", "priority": "Notice"}',
-        b'{"rule": "a", "priority": "Notice", "x": NaN}',
         b" " * (BODY_LIMIT + 1),
         b"[" * 5000,
     ],
@@ -98,6 +111,47 @@ def test_what_is_no_alert_is_refused_with_what_to_do(data: bytes) -> None:
     with pytest.raises(UnreadableAlert, match="json_output") as caught:
         read_alert(data)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (b"\xff\xfe", r"\xff\xfe"),
+        (b"\\ud800", r"\ud800"),
+        (b"\\u0000", r"\x00"),
+        (b"\x01\n", r"\x01\n"),
+        (b"\\" * 2, "\\"),
+    ],
+)
+def test_nothing_that_an_intruder_types_keeps_its_alert_away(typed: bytes, shown: str) -> None:
+    sent = body(falco()).replace(b"sh -c id", b"sh -c " + typed)
+    received = read_alert(sent)
+    assert received.of_a_pod
+    kept = json.loads(received.alert.document)
+    assert kept["fields"]["proc.cmdline"] == f"sh -c {shown}"
+
+
+@pytest.mark.parametrize("number", [b"1" * 400, b"1e999", b"-Infinity", b"NaN"])
+def test_numbers_that_are_none_are_kept_as_they_are_written(number: bytes) -> None:
+    sent = b"\xef\xbb\xbf" + body(falco()).replace(b"34816", number)
+    kept = json.loads(read_alert(sent).alert.document)
+    assert kept["fields"]["proc.tty"] == number.decode()
+
+
+@given(depth=st.integers(1, 3000))
+def test_however_deep_it_is_nested_it_is_read_or_refused(depth: int) -> None:
+    sent = body(falco()).replace(b"34816", b"[" * depth + b"]" * depth)
+    try:
+        assert read_alert(sent).of_a_pod
+    except UnreadableAlert:
+        assert depth > 100
+
+
+def test_an_alert_with_the_long_commands_of_many_ancestors_is_taken() -> None:
+    long = "\x01" * 4096
+    alert = falco(output=long * 4, fields={f"proc.acmdline[{n}]": long for n in range(1, 6)})
+    assert len(body(alert)) > 200_000
+    assert read_alert(body(alert)).of_a_pod
 
 
 def test_hostile_words_are_escaped_and_cut() -> None:

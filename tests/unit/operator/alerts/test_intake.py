@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import anyio
 
-from forensics_core.operator.alerts.falco import Received, read_alert
-from forensics_core.operator.alerts.intake import WAITING, AlertOutcome, Intake
+from forensics_core.operator.alerts.falco import ReceivedAlert, read_alert
+from forensics_core.operator.alerts.intake import LOOKS, MAX_WAITING, AlertOutcome, Intake
 from forensics_core.operator.rules.facts import Alert
+from forensics_core.operator.rules.outcomes import HeldReason
 from tests.unit.operator.alerts.messages import body, falco
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -25,17 +27,19 @@ class Rules:
     ready: bool = True
     acted: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
     news: anyio.Event = field(default_factory=anyio.Event)
 
-    def alert(self, alert: Alert) -> bool:
+    def alert(self, alert: Alert, *, last: bool = False) -> bool:
         known = alert.pod in self.pods
         if known:
             self.acted.append(alert.pod)
             self._tell()
         return known
 
-    def alert_without_pod(self, alert: Alert) -> None:
+    def alert_held(self, alert: Alert, reason: HeldReason, message: str) -> None:
         self.gone.append(alert.pod)
+        self.held.append(f"{reason}: {message}")
         self._tell()
 
     def _tell(self) -> None:
@@ -61,7 +65,7 @@ class Clock:
         self.at += timedelta(seconds=seconds)
 
 
-def received(pod: str = "web-0", *, after: float = 0, **more: str) -> Received:
+def received(pod: str = "web-0", *, after: float = 0, **more: Any) -> ReceivedAlert:
     moment = (NOW + timedelta(seconds=after)).isoformat()
     return read_alert(body(falco(pod, **{"time": moment, **more})))
 
@@ -107,16 +111,28 @@ async def test_what_is_sent_again_is_ignored() -> None:
     assert intake.offer(received()) is AlertOutcome.REPLAY
 
 
-async def test_what_is_old_or_of_the_future_is_ignored() -> None:
-    intake = Intake(Rules(), 10, Clock())
-    assert intake.offer(received(after=-601)) is AlertOutcome.STALE
-    assert intake.offer(received(after=601)) is AlertOutcome.STALE
+async def test_what_is_old_or_of_the_future_is_ignored_and_told() -> None:
+    rules = Rules()
+    intake = Intake(rules, 10, Clock())
+    assert intake.offer(received(after=-601)) is AlertOutcome.MAX_AGE
+    assert intake.offer(received(after=601)) is AlertOutcome.MAX_AGE
+    said = "Stale: its time is over 600 s from now: see to the clock of its node"
+    assert rules.held == [said, said]
+    assert intake.offer(received(after=-601)) is AlertOutcome.REPLAY
     assert intake.offer(received(after=-599)) is AlertOutcome.TAKEN
 
 
 async def test_an_alert_of_the_host_is_none_of_a_pod() -> None:
     intake = Intake(Rules(), 10, Clock())
-    assert intake.offer(received("<NA>")) is AlertOutcome.NO_POD
+    host = {"k8s.pod.name": None, "k8s.ns.name": None, "container.id": "host"}
+    assert intake.offer(received(fields=host)) is AlertOutcome.NO_POD
+
+
+async def test_a_flood_of_one_pod_shuts_out_no_other_one() -> None:
+    intake = Intake(Rules(), 3, Clock())
+    flood = [intake.offer(received(output=str(number))) for number in range(100)]
+    assert flood.count(AlertOutcome.COALESCED) == 99
+    assert intake.offer(received("web-1")) is AlertOutcome.TAKEN
 
 
 async def test_more_than_so_many_a_second_are_refused_until_the_next() -> None:
@@ -131,8 +147,8 @@ async def test_more_than_so_many_a_second_are_refused_until_the_next() -> None:
 
 async def test_a_flood_of_different_pods_fills_a_bounded_queue_and_no_more() -> None:
     intake = Intake(Rules(), 100_000, Clock())
-    outcomes = [intake.offer(received(f"web-{number}")) for number in range(WAITING + 10)]
-    assert outcomes.count(AlertOutcome.TAKEN) == WAITING
+    outcomes = [intake.offer(received(f"web-{number}")) for number in range(MAX_WAITING + 10)]
+    assert outcomes.count(AlertOutcome.TAKEN) == MAX_WAITING
     assert outcomes[-10:] == [AlertOutcome.TOO_MANY] * 10
 
 
@@ -157,10 +173,34 @@ async def test_a_pod_that_is_gone_or_never_was_is_told() -> None:
     intake.offer(received("gone"))
     async with running(intake):
         await anyio.wait_all_tasks_blocked()
-        clock.later(2)
-        intake.offer(received("web-0"))
-        await rules.until(lambda: rules.gone)
+        for number in range(LOOKS):
+            assert rules.gone == []
+            clock.later(1)
+            intake.offer(received("web-0", output=str(number)))
+            await rules.until(lambda: rules.acted)
+            rules.acted.clear()
+            await anyio.wait_all_tasks_blocked()
     assert rules.gone == ["gone"]
+
+
+async def test_a_flood_of_pods_that_are_gone_shuts_out_no_other_one() -> None:
+    clock, rules = Clock(), Rules()
+    intake = Intake(rules, 100_000, clock)
+    async with running(intake):
+        for several in (range(MAX_WAITING), range(MAX_WAITING, MAX_WAITING + 5)):
+            for number in several:
+                assert intake.offer(received(f"gone-{number}")) is AlertOutcome.TAKEN
+            await anyio.wait_all_tasks_blocked()
+        assert rules.gone == [f"gone-{number}" for number in range(5)]
+        assert intake.offer(received()) is AlertOutcome.TAKEN
+        await rules.until(lambda: rules.acted)
+
+
+async def test_only_the_date_says_what_is_stale() -> None:
+    clock, late = Clock(), Clock(NOW + timedelta(days=1))
+    intake = Intake(Rules(), 10, clock, late)
+    assert intake.offer(received(after=86400)) is AlertOutcome.TAKEN
+    assert intake.offer(received()) is AlertOutcome.MAX_AGE
 
 
 async def test_what_is_remembered_is_bounded() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,22 @@ import anyio
 import pytest
 
 from forensics_core.api.findings import FindingsStatus
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.manifest import Container
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import AccessDenied, DestinationUnreachable
-from forensics_core.operator.evidence.findings import FindingsReader, deadline, findings_status
+from forensics_core.operator.evidence.findings import (
+    FindingsReader,
+    OwnDocuments,
+    deadline,
+    findings_status,
+)
 from forensics_core.readers.findings.finding import Finding, Rule
 from forensics_core.readers.findings.look import Findings
+from forensics_core.readers.findings.node import KERNEL
 from forensics_core.readers.findings.small_documents import (
     LIMIT,
-    MOST_CONTAINERS,
+    MAX_CONTAINERS,
     NO_DOCUMENTS,
     SmallDocuments,
     small_documents,
@@ -172,7 +181,7 @@ async def test_of_very_many_containers_the_first_are_looked_at(tmp_path: Path) -
     folder = await scene(tmp_path / "bundle")
     async with open_bundle(str(folder)) as bundle:
         capture = bundle.statement.predicate
-        names = [*(f"c{number}" for number in range(MOST_CONTAINERS)), "web"]
+        names = [*(f"c{number}" for number in range(MAX_CONTAINERS)), "web"]
         many = tuple(Container(name=name, container_id="x") for name in names)
         more = capture.model_copy(update={"containers": many})
         statement = bundle.statement.model_copy(update={"predicate": more})
@@ -219,6 +228,55 @@ async def test_a_store_that_hangs_is_not_waited_for(
     reader = FindingsReader(0.01, 1)
     assert await reader.find(store, await documents_of(folder), "ns/one") is None
     assert "ns/one: no findings are told: it took over 0.01 s" in caplog.text
+
+
+class Unread(AssertionError):
+    """Raised where a document is read that is at hand."""
+
+
+def unread(name: str) -> None:
+    raise Unread(name)
+
+
+async def test_a_document_of_the_operators_own_is_not_read_back(tmp_path: Path) -> None:
+    folder = await scene(tmp_path / "bundle")
+    documents, reader = await documents_of(folder), FindingsReader(LONG, 1)
+    expected = await reader.find(Store(folder), documents, "ns/one")
+    for each in documents.objects:
+        data = (folder / each.name).read_bytes()
+        for _ in range(2):
+            reader.hold(data)
+    store = Store(folder)
+    store.before = unread
+    assert await reader.find(store, documents, "ns/one") == expected
+    # Once it was looked at, nobody needs it any more.
+    assert await reader.find(store, documents, "ns/one") is None
+
+
+async def test_a_document_is_looked_at_only_up_to_its_limit_though_it_is_at_hand(
+    tmp_path: Path,
+) -> None:
+    data = b"x" * (LIMIT + 1)
+    (tmp_path / "large").write_bytes(data)
+    large = ExpectedObject("large", hashlib.sha256(data).hexdigest())
+    reader = FindingsReader(LONG, 1, held=2 * LIMIT)
+    reader.hold(data)
+    documents = SmallDocuments((), (replace(large, name=KERNEL),))
+    (tmp_path / KERNEL).parent.mkdir()
+    (tmp_path / KERNEL).write_bytes(data)
+    found = await reader.find(Store(tmp_path), documents, "ns/one")
+    assert found is not None and found.not_looked_at == 1
+
+
+def test_of_documents_the_latest_are_held() -> None:
+    held = OwnDocuments(10)
+    documents = [bytes([number]) * 4 for number in range(3)]
+    digests = [hashlib.sha256(data).hexdigest() for data in documents]
+    for data in documents:
+        held.hold(data)
+    assert [held.take(digest) for digest in digests] == [None, *documents[1:]]
+    held.hold(bytes(11))
+    assert held.take(hashlib.sha256(bytes(11)).hexdigest()) is None
 
 
 async def test_who_finds_too_many_waiting_does_without(tmp_path: Path) -> None:

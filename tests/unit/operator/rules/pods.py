@@ -27,7 +27,7 @@ def container(name: str = "app", **status: Any) -> Document:
     return {
         "name": name,
         "image": f"{name}:1",
-        "containerID": f"containerd://{name}4f2a",
+        "containerID": f"containerd://{name}4f2a6d5c1",
         "restartCount": 0,
         "state": {"running": {}},
         **status,

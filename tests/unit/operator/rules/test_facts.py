@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.kube.metadata import moment
+from forensics_core.kube.objects import moment
 from forensics_core.operator.rules.facts import Disruption, facts_of, slim_known
 from tests.unit.operator.rules.pods import NOW, at, container, pod, terminated
 
@@ -153,3 +154,26 @@ def test_a_pod_without_a_status_has_run_nothing() -> None:
     assert not facts_of({"metadata": {"name": "a", "namespace": "b"}}).ran
     assert pod().ran
     assert pod().key == ("shop", "web-0")
+
+
+def test_an_isolated_pod_is_still_meant_by_the_labels_and_the_workload_that_it_had() -> None:
+    owner = {"kind": "StatefulSet", "name": "web", "controller": True}
+    owner |= {"apiVersion": "apps/v1", "uid": "u"}
+    kept = {
+        "forensics.orkaproj.io/removed-labels": '{"app":"web"}',
+        "forensics.orkaproj.io/controller": json.dumps(owner),
+    }
+    isolated = {"labels": {"forensics.orkaproj.io/isolated": "12345678"}, "annotations": kept}
+    facts = pod(metadata=isolated)
+    assert facts.labels["app"] == "web"
+    assert facts.workload == "StatefulSet/web"
+    assert "app" not in pod(metadata=isolated | {"labels": {}}).labels
+
+
+def test_a_kubelet_that_takes_back_what_it_told_of_containers_does_not_unmake_them() -> None:
+    ran, bare = pod(), pod("web-0", container(containerID=""), reason="Evicted")
+    assert ran.and_now(bare).containers == ran.containers
+    assert ran.and_now(bare).disruption == bare.disruption
+    again = pod("web-0", container(restartCount=1))
+    assert ran.and_now(again) is again
+    assert bare.and_now(bare) is bare

@@ -6,8 +6,8 @@ import pytest
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.api.urgency import Urgency
-from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
-from tests.unit.operator.samples import JOB, NOW, UID, Document, checkpoint, collector_pod, job
+from forensics_core.operator.shared.cache import Cache
+from tests.unit.operator.samples import NOW, Document, checkpoint, collector_pod, job
 
 KEY = "forensics-system/checkpoint-1"
 OTHER = "forensics-system/checkpoint-2"
@@ -128,18 +128,16 @@ def test_a_pod_that_was_made_again_is_not_dropped_with_the_old_one() -> None:
     assert cache.collector_pod(it) is None
 
 
-def test_of_an_object_whose_deletion_was_missed_enough_is_remembered() -> None:
-    body = {
-        "apiVersion": "v1",
-        "metadata": {"name": "a", "namespace": "b", "uid": UID, "annotations": {"x": "y"}},
-        "spec": {"pod": "web-0", "reason": "long"},
-        "status": {"phase": "Complete"},
-    }
-    kept = slim_checkpoint(body)
-    assert PodCheckpoint.parse(kept).metadata.uid == UID
-    assert kept["spec"] == {"pod": "web-0"}
-    assert slim_child(job()) == {"metadata": job()["metadata"]}
-    assert slim_child(job())["metadata"]["name"] == JOB
+@pytest.mark.parametrize("phase", ["Capturing", "Complete"])
+def test_an_answer_that_comes_back_by_the_watch_is_known(phase: str) -> None:
+    cache = Cache()
+    it = named("checkpoint-1", phase, "8")
+    item = it.to_dict()
+    assert not cache.knows(item)
+    cache.put(it)
+    assert cache.knows(item)
+    assert not cache.knows(named("checkpoint-1", phase, "9").to_dict())
+    assert not cache.knows(named("checkpoint-1", phase, "8", uid="another").to_dict())
 
 
 def test_who_leaves_the_line_without_a_place_makes_way_for_whoever_is_behind() -> None:

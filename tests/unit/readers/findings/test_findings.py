@@ -12,7 +12,7 @@ from forensics_core.readers.changes import find_changes
 from forensics_core.readers.findings import changes, find
 from forensics_core.readers.findings.changes import look_at_layer
 from forensics_core.readers.findings.finding import Rule, Severity
-from forensics_core.readers.findings.look import MOST, Findings
+from forensics_core.readers.findings.look import MAX_FINDINGS, Findings
 from tests.bundles import replace_object
 from tests.integration.collector.folder_container import capture_tree
 from tests.unit.readers.evidence import (
@@ -148,7 +148,7 @@ async def test_a_bundle_whose_layers_differ(tmp_path: Path) -> None:
         assert find_changes(bundle, "web").name == DIFF
 
 
-async def found(folder: Path, most: int = MOST) -> Findings:
+async def found(folder: Path, most: int = MAX_FINDINGS) -> Findings:
     async with open_bundle(str(folder)) as bundle:
         return await find.find(bundle, most=most)
 
@@ -316,13 +316,17 @@ async def test_what_is_on_mounts_is_looked_at_as_well(tmp_path: Path) -> None:
     assert all(each.detail.endswith(", on a mount") for each in seen)
 
 
-async def test_settings_of_ssh_that_are_too_large_are_named(tmp_path: Path) -> None:
+async def test_settings_of_ssh_that_are_too_large_are_named_and_hide_no_others(
+    tmp_path: Path,
+) -> None:
     tree = tmp_path / "tree"
-    (tree / "etc/ssh").mkdir(parents=True)
+    (tree / "etc/ssh/sshd_config.d").mkdir(parents=True)
     (tree / "etc/ssh/sshd_config").write_text("#\n" * 600_000)
-    await capture_tree(tree, str(tmp_path / "bundle"))
-    told = (await found(tmp_path / "bundle")).not_looked_at
-    assert "/etc/ssh/sshd_config of 'web' is too large to be read" in told
+    (tree / "etc/ssh/sshd_config.d/x.conf").write_text("AuthorizedKeysFile /srv/keys\n")
+    rows = [change("/srv/keys")]
+    result = await found(await write_evidence(tmp_path / "bundle", rows, tree=tree))
+    assert "/etc/ssh/sshd_config of 'web' is too large to be read" in result.not_looked_at
+    assert [each.path for each in result.findings] == ["/srv/keys"]
 
 
 async def test_a_flood_of_findings_is_counted(tmp_path: Path) -> None:

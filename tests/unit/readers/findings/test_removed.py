@@ -10,7 +10,7 @@ import pytest
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Rule
-from forensics_core.readers.findings.removed import MOST, RemovedLogs
+from forensics_core.readers.findings.removed import MAX_LOGS, RemovedLogs
 from tests.unit.readers.evidence import change, write_evidence
 
 
@@ -59,14 +59,24 @@ def test_nothing_else_passes_for_a_rotation(decoy: dict[str, Any]) -> None:
     assert "/var/log/auth.log" in removed(change("/var/log/auth.log", "D"), decoy)
 
 
+def test_a_smaller_file_under_a_rotated_name_is_not_the_log() -> None:
+    gone = change("/var/log/auth.log", "D", size=5000)
+    for decoy, size in (("auth.log.1", 4999), ("auth.log.1.gz", 4)):
+        found = removed(change(f"/var/log/{decoy}", size=size), gone)
+        assert "; a rotated one can have but " in found["/var/log/auth.log"]
+    newer, older = change("/var/log/auth.log.1", size=7), change("/var/log/auth.log.2", size=5000)
+    assert not removed(newer, gone, older)
+    assert not removed(gone, change("/var/log/auth.log.1.gz", size=60))
+
+
 def test_what_is_no_log_is_not_remembered() -> None:
     assert not removed(change("/tmp/x", "D"), change("/var/logs/x", "D"), {"kind": "D"}, {})
 
 
 def test_no_container_fills_the_memory_with_them() -> None:
-    rows = [change(f"/var/log/{number}", "D") for number in range(MOST + 5)]
-    rows += [change(f"/var/log/r{number}.1") for number in range(MOST + 5)]
-    assert len(removed(*rows)) == MOST
+    rows = [change(f"/var/log/{number}", "D") for number in range(MAX_LOGS + 5)]
+    rows += [change(f"/var/log/r{number}.1") for number in range(MAX_LOGS + 5)]
+    assert len(removed(*rows)) == MAX_LOGS
 
 
 async def test_the_report_names_a_removed_log(tmp_path: Path) -> None:

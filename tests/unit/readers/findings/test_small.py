@@ -89,6 +89,18 @@ async def test_small_documents_tell_what_the_bundle_does(tmp_path: Path) -> None
     assert small.not_looked_at == []
 
 
+async def test_a_changed_file_that_only_the_report_reads_is_named(tmp_path: Path) -> None:
+    same = change("/etc/ssh/sshd_config", "C", notes=["identical"])
+    rows = [change("/etc/passwd", "C"), change("/etc/ssh/sshd_config.d/x.conf"), same]
+    folder = await write_evidence(tmp_path / "bundle", [*rows, change("/etc/group", "C")])
+    found = find_in(await documents(folder), ["web"], never)
+    assert [line for line in found.not_looked_at if "not read here" in line] == [
+        "/etc/passwd of 'web' was changed, and is not read here",
+        "/etc/ssh/sshd_config.d/x.conf of 'web' was changed, and is not read here",
+    ]
+    assert not found.not_genuine
+
+
 async def test_what_there_is_no_document_of_is_named(tmp_path: Path) -> None:
     folder = await traces(tmp_path / "bundle")
     found = find_in({DIFF: (await documents(folder))[DIFF]}, ["web"], never)
