@@ -81,3 +81,11 @@ def test_a_process_that_does_not_tell_its_namespace_is_known_by_its_cgroup(proc:
 def test_of_no_process_there_are_no_companions(proc: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Census().companions(99)
+
+
+def test_processes_that_share_the_containers_mounts_are_its(proc: Path) -> None:
+    for pid, cgroup in ((8, "/left"), (9, "/left")):
+        begin(proc, pid, cgroup)
+    for pid, space in ((7, 2), (8, 2), (9, 3)):
+        (proc / f"{pid}/ns/mnt").symlink_to(f"mnt:[{space}]")
+    assert Census().companions(7, "4f2a") == [7, 8]
