@@ -17,6 +17,7 @@ from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
 from collector.gaps.inherent import inherent_gaps
 from collector.limits import RateLimit, Stop
+from collector.node.census import Census
 from collector.pausing.pause import LIMIT, Pause, paused
 from collector.preopen import MAX_DESCRIPTORS, Preopened, preopening
 from collector.recording.recorder import recorded
@@ -58,6 +59,8 @@ class Attempt:
     """Containers that are read at the same time."""
     rate_limit: RateLimit = field(default_factory=RateLimit)
     """How fast they are read, all together."""
+    census: Census = field(default_factory=Census)
+    """Which processes are whose."""
     digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     """With which digests of secrets are made."""
     kinds: Mapping[ArtifactKind, KindCapture] = field(default_factory=lambda: KINDS)
@@ -123,6 +126,7 @@ class Attempt:
             stop=self.stop,
             peers=len(self.order.targets),
             rate_limit=self.rate_limit,
+            census=self.census,
             wanted=frozenset(self.order.artifacts),
             deleted_budget=self.order.deleted_budget,
             volumes=self.order.volumes,

@@ -17,6 +17,7 @@ from collector.files.deletedarchive import DeletedFilesPlan
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
 from collector.limits import RateLimit, Stop
+from collector.node.census import Census
 from collector.node.unlisted import KeptReference
 from collector.recording.writes import Writes
 from collector.runtimes.runtime import ContainerInfo, Runtime
@@ -74,6 +75,8 @@ class ContainerCapture:
     """What was opened before anything was read."""
     hung: set[int] = field(default_factory=set)
     """Processes of which not all could be read: it is not asked for again."""
+    census: Census = field(default_factory=Census)
+    """Which processes are whose: of all containers the same."""
     hidden: list[int] = field(default_factory=list)
     """Processes that are its, though no listing of /proc has them."""
     wanted: frozenset[ArtifactKind] = frozenset()

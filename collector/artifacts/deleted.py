@@ -23,7 +23,6 @@ from collector.files.deletedarchive import DeletedArchive, DeletedFileLoss, Dele
 from collector.files.indexing import indexed
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import MAX_FILES, MAX_LINKS, DeletedFile, DeletedFileSearch
-from collector.node.procfs import companions
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -56,7 +55,7 @@ async def collect(capture: ContainerCapture) -> None:
     """Record what the container's processes hold, where nothing else looks at them."""
     with suppress(Unavailable, FileNotFoundError):
         first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
-        numbers = await to_thread.run_sync(companions, first, capture.container.key)
+        numbers = await to_thread.run_sync(capture.census.companions, first, capture.container.key)
         await account(capture, numbers, Programs())
 
 

@@ -112,9 +112,7 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
         return
     with suppress(Unavailable, OSError):
         first = await capture.runtime.process(capture.container)
-        others = await run_abandonable(
-            TIMEOUT, "roots", _with_other_root, first, capture.container.key, root
-        )
+        others = await run_abandonable(TIMEOUT, "roots", _with_other_root, capture, first, root)
         if others:
             shown = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
             message = (
@@ -126,8 +124,10 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
             )
 
 
-def _with_other_root(first: int, key: str, root: int) -> list[int]:
-    return processes_with_other_root(find_members(first, key), key, root)
+def _with_other_root(capture: ContainerCapture, first: int, root: int) -> list[int]:
+    key = capture.container.key
+    found = find_members(first, key, census=capture.census)
+    return processes_with_other_root(found, key, root)
 
 
 async def _store(

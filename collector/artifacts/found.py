@@ -12,6 +12,7 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.ancestry import Ancestry
+from collector.node.census import Census
 from collector.node.covers import CoveringMount, CoveringMounts, covers
 from collector.node.members import MemberSearch, restriction
 from collector.runtimes.runtime import RuntimeProcesses, Unavailable
@@ -122,7 +123,7 @@ async def search(capture: ContainerCapture) -> FoundProcesses | None:
             container = await capture.runtime.inspect(capture.container)
             first = await capture.runtime.process(container)
             look = (first, capture.container.key, await _runtime_processes(capture))
-            found = await run_abandonable(TIMEOUT, "processes", _look, *look)
+            found = await run_abandonable(TIMEOUT, "processes", _look, *look, capture.census)
     except PermissionError as error:
         why = Unavailable(f"/proc refuses: {error}", reason="NotPermitted")
     except Unavailable as error:
@@ -159,8 +160,8 @@ async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
         return RuntimeProcesses()
 
 
-def _look(first: int, key: str, listed: RuntimeProcesses) -> FoundProcesses:
-    members = MemberSearch(first, key, listed=listed.pids)
+def _look(first: int, key: str, listed: RuntimeProcesses, census: Census) -> FoundProcesses:
+    members = MemberSearch(first, key, listed=listed.pids, census=census)
     members.look()
     pids = sorted(members.found)
     family = Ancestry.of(first, pids)

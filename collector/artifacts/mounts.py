@@ -33,6 +33,7 @@ from collector.files.mountstream import MountBudget, MountStream
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.node.abandonable import AbandonedThreads, run_abandonable
+from collector.node.census import Census
 from collector.node.members import find_members
 from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
@@ -170,13 +171,13 @@ async def _survey(capture: ContainerCapture, limits: MountLimits) -> tuple[Surve
     with suppress(Unavailable, FileNotFoundError):
         first = await capture.runtime.process(now)
         return await run_abandonable(
-            limits.seconds, "mounts", _look, first, capture.container.key
+            limits.seconds, "mounts", _look, capture.census, first, capture.container.key
         ), now.state
     return Survey(), now.state
 
 
-def _look(first: int, key: str) -> Survey:
-    pids = find_members(first, key)
+def _look(census: Census, first: int, key: str) -> Survey:
+    pids = find_members(first, key, census=census)
     apart = SeparateThreads()
     apart.look(pids)
     seen = survey([first, *(pid for pid in pids if pid != first), *apart.threads], key)

@@ -192,5 +192,6 @@ def _members(node: NodeCapture) -> Set[int]:
             found.update(chain.from_iterable(capture.namespaces.values()))
             continue
         with suppress(OSError):
-            found.update(find_members(capture.container.pid or 0, capture.container.key))
+            first, key = capture.container.pid or 0, capture.container.key
+            found.update(find_members(first, key, census=capture.census))
     return found

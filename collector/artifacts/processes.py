@@ -230,7 +230,9 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
     try:
         with suppress(FileNotFoundError):
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
-            found = await to_thread.run_sync(find_members, first, capture.container.key, seconds)
+            found = await to_thread.run_sync(
+                find_members, first, capture.container.key, seconds, capture.census
+            )
     except Unavailable as why:
         record_missing(capture, kind, why)
         return []

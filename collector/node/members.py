@@ -24,6 +24,7 @@ from pathlib import Path
 
 from collector.files.mounttable import Mount, holder, parse_table
 from collector.node.abandonable import raise_if_abandoned
+from collector.node.census import Census
 from collector.node.numbers import RESERVE, Probe, highest, latest, same_pid_namespace
 from collector.node.procfs import Boundary, Process, host_proc, pids
 
@@ -51,6 +52,7 @@ class MemberSearch:
     """Processes that the runtime counts as the container's."""
     seconds: float = SECONDS
     listing: Callable[[], list[int]] = pids
+    census: Census = field(default_factory=Census)
     found: dict[int, set[str]] = field(default_factory=dict)
     """The ways that each process was found by."""
     covered: list[int] = field(default_factory=list)
@@ -72,8 +74,9 @@ class MemberSearch:
         """Search. Raises `OSError` where the first process has ended."""
         boundary, listed = Boundary(self.first, self.key), self.listing()
         self.shares = boundary.shares
+        self.census.keep(listed)
         for pid in listed:
-            if _is_member(pid, boundary):
+            if self.census.holds(boundary, pid):
                 self._add(pid, LISTING)
         self._ask_cgroups(boundary)
         for pid in self.listed:
@@ -144,7 +147,7 @@ class MemberSearch:
         probe = Probe(proc, time.monotonic() + self.seconds)
         for numbers in (range(low, late), range(late, end), range(1, min(low, end))):
             for pid in probe.look(numbers, listed):
-                if _lives(pid) and _is_member(pid, boundary):
+                if _lives(pid) and self.census.holds(boundary, pid):
                     self._add(pid, NUMBER)
         self.untried = probe.left
 
@@ -161,20 +164,16 @@ class MemberSearch:
                 del self.found[pid]
 
 
-def find_members(first: int, key: str, seconds: float = 0.0) -> list[int]:
+def find_members(
+    first: int, key: str, seconds: float = 0.0, census: Census | None = None
+) -> list[int]:
     """Return the processes of the container `key`; numbers are only tried for so many seconds.
 
     Raises `OSError` where the first process has ended.
     """
-    search = MemberSearch(first, key, seconds=seconds)
+    search = MemberSearch(first, key, seconds=seconds, census=census or Census())
     search.look()
     return sorted(search.found)
-
-
-def _is_member(pid: int, boundary: Boundary) -> bool:
-    with suppress(OSError), Process.open(pid) as process:
-        return boundary.holds(process)
-    return False
 
 
 def _lives(pid: int) -> bool:

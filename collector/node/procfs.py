@@ -174,10 +174,15 @@ class Process:
 
         Bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
         """
-        lines = self.read("cgroup").decode(errors="surrogateescape").split("\n")
-        # `4:memory:/path`: the path may have colons of its own.
-        fields = (line.split(":", 2) for line in lines)
-        return {row[1]: row[2] for row in fields if len(row) == 3}
+        return parse_cgroups(self.read("cgroup"))
+
+
+def parse_cgroups(content: bytes) -> dict[str, str]:
+    """Return what /proc/PID/cgroup says, as `Process.cgroups` does."""
+    lines = content.decode(errors="surrogateescape").split("\n")
+    # `4:memory:/path`: the path may have colons of its own.
+    fields = (line.split(":", 2) for line in lines)
+    return {row[1]: row[2] for row in fields if len(row) == 3}
 
 
 def read_link(name: str, folder: int | None = None) -> bytes:
