@@ -15,11 +15,13 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from bench import cases, cat, memory, profile, scan
+from bench import cases, cat, cold, containerd, memory, profile, readers, scan
 from bench.cases import Case, CaseResult, compare, select
+from bench.goals import publish
+from bench.judgement import PROFILED
 from bench.links import LINKS, open_link
 from bench.machine import describe_machine
-from bench.page import PartResult, publish
+from bench.page import PartResult
 from bench.plot import draw, picture
 from bench.procedures import PROCEDURES
 from bench.runs import Bench, ProcedureRun
@@ -30,7 +32,7 @@ from lab.docker import DockerEngine, running_docker_engine
 from lab.images import MiB
 from lab.process import end_politely
 
-PARTS = ("cases", "memory", "cat", "scan", "profile")
+PARTS = ("cases", "profile", "cold", "containerd", "cat", "readers", "scan", "memory")
 DISK = "/var/tmp"  # noqa: S108  # on a disk, where /tmp may be memory; only folders of our own
 """Where scratch files go unless TMPDIR says otherwise."""
 
@@ -85,7 +87,9 @@ def main(
     """
     end_politely()
     if not parts:
-        parts = ("cases",) if subjects or links or procedures else PARTS
+        parts = ("cases", "profile") if subjects or links or procedures else PARTS
+        if procedures:
+            parts = ("cases",)
     chosen = select(subjects, links)
     if not chosen:
         raise click.UsageError("There is no comparison of this subject over this link.")
@@ -135,31 +139,61 @@ class Laboratory:
         parts = self.choice.parts
         if "cases" in parts or "profile" in parts:
             yield from self._on_subjects(docs)
+        yield from self._captures()
+        yield from self._readers()
+
+    def _captures(self) -> Iterator[PartResult]:
+        parts, runs, sink = self.choice.parts, self.choice.runs, self.ways["http"].sink
+        if "cold" in parts:
+            contents = self.choice.size(cold.CONTENTS)
+            done = cold.measure_cold(self.engine, sink, contents, self.folder, runs, _print_run)
+            yield cold.finding(done)
+        if "containerd" in parts:
+            contents = self.choice.size(containerd.CONTENTS)
+            yield containerd.finding(
+                containerd.measure_containerd(sink, contents, self.folder, runs, _print_run)
+            )
+        if "memory" in parts:
+            sizes = memory.QUICK_SIZES if self.choice.quick else memory.SIZES
+            bench = self.ways["http"]
+            yield memory.finding(
+                memory.measure_memory(bench, self.engine, sizes, self.folder, _print_run)
+            )
+
+    def _readers(self) -> Iterator[PartResult]:
+        parts = self.choice.parts
         if "cat" in parts:
             contents = self.choice.size(cat.CONTENTS)
             yield cat.finding(cat.measure_cat(self.engine, contents, self.folder))
         if "scan" in parts:
             contents, runs = self.choice.size(scan.CONTENTS), self.choice.runs
             yield scan.finding(scan.measure_scan(self.engine, contents, self.folder, runs))
-        if "memory" in parts:
-            sizes = memory.QUICK_SIZES if self.choice.quick else memory.SIZES
-            bench = self.ways["http"]
-            large = memory.measure_memory(bench, self.engine, sizes, self.folder, _print_run)
-            yield memory.finding(large)
+        if "readers" in parts:
+            contents, runs = self.choice.size(readers.CONTENTS), self.choice.runs
+            yield readers.finding(readers.measure_readers(self.engine, contents, self.folder, runs))
 
     def _on_subjects(self, docs: Path | None) -> Iterator[PartResult]:
         """Measure all that concerns one subject while there is a container with it."""
-        chosen = self.choice.cases if "cases" in self.choice.parts else cases.CASES[:1]
-        for subject, group in groupby(chosen, attrgetter("subject")):
-            contents = self.choice.size(SUBJECTS[subject])
+        parts = self.choice.parts
+        for subject, group in groupby(self.choice.cases, attrgetter("subject")):
+            taken_apart = "profile" in parts and subject in PROFILED
+            if not ("cases" in parts or taken_apart):
+                continue
+            contents, steps = self.choice.size(SUBJECTS[subject]), None
             with running_container(self.engine, contents, self.folder) as container:
-                if "cases" in self.choice.parts:
-                    yield from self._compared(list(group), container, contents, docs)
-                if "profile" in self.choice.parts and subject == cases.MAIN.subject:
-                    yield profile.finding(self._profile(container, contents))
+                if taken_apart:
+                    steps = self._profile(container, contents)
+                    yield profile.finding(steps, f"profile-{subject}")
+                if "cases" in parts:
+                    yield from self._compared([*group], container, contents, docs, steps)
 
     def _compared(
-        self, chosen: Sequence[Case], container: str, contents: Contents, docs: Path | None
+        self,
+        chosen: Sequence[Case],
+        container: str,
+        contents: Contents,
+        docs: Path | None,
+        steps: profile.Profile | None,
     ) -> Iterator[PartResult]:
         for case in chosen:
             print(f"\n{case.name}", file=sys.stderr)
@@ -168,7 +202,7 @@ class Laboratory:
             comparison = CaseResult(case, contents.words, rounds)
             if docs:
                 draw(comparison.rows, docs / "images" / picture(case.name))
-            yield cases.finding(comparison)
+            yield cases.finding(comparison, steps)
 
     def _profile(self, container: str, contents: Contents) -> profile.Profile:
         quick, ways = self.choice.quick, {name: self.ways[name] for name in ("http", "https")}

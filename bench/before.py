@@ -17,8 +17,9 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from bench.goals import publish
 from bench.links import LINKS, open_link
-from bench.page import PartResult, measured, number, publish, table
+from bench.page import PartResult, measured, number, table
 from bench.procedures import OURS, Procedure
 from bench.runs import Bench, ProcedureRun
 from bench.subjects import SMALL_SCALE, SUBJECTS, Contents, running_container
@@ -158,8 +159,9 @@ def _pairs(
     runs: int,
 ) -> Pairs:
     with running_container(engine, subject.contents, folder, subject.command) as container:
-        for procedure in procedures:  # Nobody is the first to read anything.
-            bench.run(procedure, container)
+        if runs > 1:
+            for procedure in procedures:  # Nobody is the first to read anything.
+                bench.run(procedure, container)
         rounds = bench.rounds(procedures, container, runs, _print_run)
         return Pairs(subject, rounds, os.getloadavg()[0])
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from bench.judgement import judged
 from bench.links import LINKS, EndpointLink
 from bench.page import PartResult, measured, number, table
 from bench.plot import picture
@@ -12,17 +13,13 @@ from bench.procedures import (
     COMPARED,
     COMPRESSING,
     NOWHERE,
-    OURS,
-    OURS_PLAIN,
-    PIPE_ZSTD,
     PROCEDURES,
-    SCRIPT,
-    TAR,
     Procedure,
 )
+from bench.profile import Profile
 from bench.runs import Bench, ProcedureRun, RunListener
 from bench.subjects import SUBJECTS, Contents
-from bench.summary import SummaryRow, ratio, summarize
+from bench.summary import SummaryRow, summarize
 from lab.images import MiB
 
 
@@ -49,7 +46,7 @@ class Case:
 
 
 MAIN = Case("mixed", "http", PROCEDURES)
-"""The one that goals are about."""
+"""The one that most goals are about."""
 CASES = (
     MAIN,
     Case("mixed", "https"),
@@ -91,34 +88,16 @@ def compare(
     return bench.rounds(chosen, container, runs, report)
 
 
-def finding(comparison: CaseResult) -> PartResult:
-    """Return a case's table, with its picture."""
+def finding(comparison: CaseResult, profile: Profile | None = None) -> PartResult:
+    """Return a case's table, with its picture; the subject's profile says what could be at best."""
     case = comparison.case
     when = measured(len(comparison.rounds))
     about = f"{when}, over {case.way.words}: a container with {comparison.words}."
     shown = f"![Wall time, CPU time, memory and scratch space](images/{picture(case.name)})"
     text = f"{about}\n\n{table(_COLUMNS, map(_cells, comparison.rows))}\n\n{shown}"
-    aims = dict(_goals(comparison.rounds)) if case == MAIN else {}
-    return PartResult(case.name, text, aims)
+    goals, limits = judged(case, comparison.rounds, profile)
+    return PartResult(case.name, text, goals, limits)
 
-
-def _goals(rounds: Sequence[Sequence[ProcedureRun]]) -> Iterator[tuple[str, float | None]]:
-    for name, ours, other in _RATIOS:
-        yield name, ratio(rounds, ours, other)
-    own = [run for runs in rounds for run in runs if run.procedure in {OURS, OURS_PLAIN}]
-    yield "scratch", max((run.cost.written for run in own), default=None)
-
-
-_RATIOS = (
-    ("script", OURS, SCRIPT),
-    ("script-hoped", OURS, SCRIPT),
-    ("nowhere", OURS, NOWHERE),
-    ("nowhere-hoped", OURS, NOWHERE),
-    ("tar", OURS, TAR),
-    ("pipe-zstd", OURS, PIPE_ZSTD),
-    ("plain-nowhere", OURS_PLAIN, NOWHERE),
-)
-"""The goals that are ratios: whose wall time, of whose."""
 
 _COLUMNS = (
     "procedure",

@@ -1,8 +1,11 @@
-"""Reading one file out of a large archive: how long it takes, and how much is fetched for it."""
+"""Reading single files and folders out of a large archive: how long that takes, and how much is
+fetched for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +15,9 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from bench.goals import bounds
 from bench.measure import measure
-from bench.page import PartResult, measured, table
+from bench.page import Bound, PartResult, measured, number, table
 from bench.runs import environment
 from bench.subjects import Contents, room, running_container
 from lab.docker import DockerEngine
@@ -29,16 +33,20 @@ COUNT, SIZE = 8, 500_000
 BUCKET = "bench"
 COLLECT = f'forensics collect "docker://$CONTAINER" --to s3://{BUCKET} --name cat'
 CAT = f'exec forensics cat s3://{BUCKET}/forensics/cat/ "$FILE"'
+LS = f"exec forensics ls s3://{BUCKET}/forensics/cat/"
+START = '"$PYTHON" -c "import asyncio"'
+"""As little of Python as a program with an event loop can do with."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatReading:
-    """One file read by one command."""
+    """One command."""
 
     wall: float
     """Seconds."""
     fetched: int
     """Bytes that the endpoint sent for it, whatever they were."""
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,12 @@ class Readings:
     stored: int
     """Bytes of the archive, as it lies in S3."""
     each: tuple[CatReading, ...]
+    listings: tuple[CatReading, ...] = ()
+    """Of what the bundle holds."""
+    folders: tuple[CatReading, ...] = ()
+    """Of one folder of the container."""
+    start: float = 0
+    """Seconds that Python's start takes."""
 
 
 def measure_cat(
@@ -58,14 +72,21 @@ def measure_cat(
     """Capture a container into a real S3 server and read files back; None if there is no room."""
     if room(engine) < 2 * contents.size + GiB:
         return None
-    with running_container(engine, contents, folder) as container, _server() as (s3, tap):
+    with running_container(engine, contents, folder) as container, s3_through_tap() as (s3, tap):
         anyio.run(engine.exec, container, _wanted(count))
         name = str(anyio.run(engine.inspect, container)["Name"]).lstrip("/")
         env = {**environment(engine, s3.env()), "CONTAINER": container}
         _run(COLLECT, folder, env)
         files = [f"{name}:/wanted/{number}" for number in range(count)]
-        each = tuple(_read(tap, folder, {**env, "FILE": file}) for file in files)
-        return Readings(contents.words, anyio.run(_stored, s3), each)
+        size, wanted = f"[ $({CAT} | wc -c) = {SIZE} ]", f'{LS} "{name}:/wanted"'
+        return Readings(
+            contents.words,
+            anyio.run(_stored, s3),
+            tuple(_read(size, tap, folder, {**env, "FILE": file}) for file in files),
+            tuple(_read(LS, tap, folder, env) for _ in files),
+            tuple(_read(wanted, tap, folder, env) for _ in files),
+            median(_run(START, folder, {**env, "PYTHON": sys.executable}) for _ in files),
+        )
 
 
 def _wanted(count: int) -> str:
@@ -74,7 +95,7 @@ for i in $(seq 0 {count - 1}); do head -c {SIZE} /dev/urandom > /wanted/$i; done
 
 
 @contextmanager
-def _server() -> Iterator[tuple[S3Server, Tap]]:
+def s3_through_tap() -> Iterator[tuple[S3Server, Tap]]:
     """Run a server for the block, the way to which leads through a tap."""
     with running_s3_server() as s3:
         anyio.run(_make_bucket, s3)
@@ -91,10 +112,10 @@ def _run(script: str, folder: Path, env: Mapping[str, str]) -> float:
         return measure(script, folder=Path(scratch), env={**env, "TMPDIR": scratch}).wall
 
 
-def _read(tap: Tap, folder: Path, env: Mapping[str, str]) -> CatReading:
-    before = tap.passed
-    wall = _run(f"[ $({CAT} | wc -c) = {SIZE} ]", folder, env)
-    return CatReading(wall, tap.passed - before)
+def _read(script: str, tap: Tap, folder: Path, env: Mapping[str, str]) -> CatReading:
+    before = (tap.passed, tap.requests)
+    wall = _run(script, folder, env)
+    return CatReading(wall, tap.passed - before[0], tap.requests - before[1])
 
 
 async def _stored(s3: S3Server) -> int:
@@ -116,11 +137,35 @@ def finding(readings: Readings | None) -> PartResult:
         f"{measured()} for each of {len(walls)} files of {SIZE // 1000} KB, in an archive of a "
         f"container with {readings.words}, of which {readings.stored / MiB:,.0f} MiB are stored."
     )
-    rows = [_row("seconds", walls), _row("MiB fetched", fetched)]
-    columns = ["for one file", "least", "median", "most"]
-    goals = {"cat-fetched": max(fetched), "cat-wall": max(walls)}
-    return PartResult("cat", f"{about}\n\n{table(columns, rows)}", goals)
+    commands = {
+        "`forensics cat` of a file": readings.each,
+        "`forensics ls` of the bundle": readings.listings,
+        "`forensics ls` of a folder in it": readings.folders,
+    }
+    rows = [_row(name, each) for name, each in commands.items() if each]
+    goals = {
+        "cat-fetched": max(fetched),
+        "cat-wall": median(walls),
+        "cat-requests": max(each.requests for each in readings.each),
+    }
+    if readings.listings:
+        goals["ls-wall"] = median(each.wall for each in readings.listings)
+        goals["ls-requests"] = max(each.requests for each in readings.listings)
+    return PartResult("cat", f"{about}\n\n{table(_COLUMNS, rows)}", goals, _bounds(readings.start))
 
 
-def _row(what: str, values: list[float]) -> list[str]:
-    return [what, *(f"{value:.2f}" for value in (min(values), median(values), max(values)))]
+_COLUMNS = ("", "median s", "most s", "median MiB fetched", "most MiB fetched", "requests at most")
+
+
+def _row(name: str, each: Sequence[CatReading]) -> list[str]:
+    walls, fetched = [one.wall for one in each], [one.fetched / MiB for one in each]
+    numbers = (median(walls), max(walls), median(fetched), max(fetched))
+    return [name, *map(number, numbers), str(max(one.requests for one in each))]
+
+
+def _bounds(start: float) -> dict[str, Bound]:
+    return {
+        **bounds({"cat-wall": start, "ls-wall": start}, "Python's start, with `asyncio`"),
+        **bounds({"cat-requests": 2, "ls-requests": 1}, "all tables in one object; the file"),
+        "cat-fetched": Bound(SIZE / MiB, "the file itself, which is noise"),
+    }

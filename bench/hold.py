@@ -20,7 +20,8 @@ import click
 
 from bench.operator import KEEP, OperatorProcess
 from bench.operator_world import NAMESPACE, world
-from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, table
+from bench.part import part_options, run_part
 from bench.sink import RemoteSink, remote_sink
 from forensics_core.api.capturerule_crd import capturerule_crd
 from forensics_core.api.names import HOLD_FINALIZER

@@ -22,7 +22,8 @@ from anyio import to_thread
 
 from bench.operator import KEEP, OperatorProcess
 from bench.operator_world import PODS_PER_NODE, world
-from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, table
+from bench.part import part_options, run_part
 from bench.sink import RemoteSink, remote_sink
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import READS, WATCHES, LoopbackCluster

@@ -18,7 +18,8 @@ from lab.process import LabError, stop
 INTERVAL_MS = 20
 """Between two looks at the memory."""
 BLOCK = 512
-"""Bytes in a block of `ru_oublock`: getrusage(2) counts what dirtied the page cache in these."""
+"""Bytes in a block of `ru_oublock` and `ru_inblock`, in which getrusage(2) counts what dirtied the
+page cache, and what was not in it."""
 METADATA = 64 * 1024
 """Bytes below which what the kernel counts is the file system's own, such as access times."""
 
@@ -37,6 +38,8 @@ class ScriptCost:
     """Bytes: the memory of all its processes that lived at the same time; see `PeakMemory`."""
     written: int
     """Bytes written to files, deleted ones included."""
+    read: int = 0
+    """Bytes that had to come from the disk."""
 
 
 def measure(script: str, *, folder: Path, env: Mapping[str, str]) -> ScriptCost:
@@ -64,7 +67,8 @@ def measure(script: str, *, folder: Path, env: Mapping[str, str]) -> ScriptCost:
         wall = time.perf_counter() - started
         _require_success(process, output)
     cpu = used.ru_utime + used.ru_stime
-    return ScriptCost(wall, cpu, tree.largest, tree.together, _written(used, folder))
+    written, read = _written(used, folder), used.ru_inblock * BLOCK
+    return ScriptCost(wall, cpu, tree.largest, tree.together, written, read)
 
 
 def _watch(process: subprocess.Popen[bytes], tree: PeakMemory) -> resource.struct_rusage:

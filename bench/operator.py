@@ -11,10 +11,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -23,15 +22,18 @@ import click
 import yaml
 from anyio import to_thread
 
+from bench.operator_page import results
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, JsonObject, checkpoint, world
-from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
+from bench.page import PartResult
+from bench.part import part_options, run_part
 from bench.processes import cpu_seconds
 from bench.sink import RemoteSink, remote_sink
+from bench.stall import asking
 from forensics_core.bundle.seal import generate_key
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import READS, WATCHES, LoopbackCluster
 from lab.images import MiB
-from lab.process import LabError, stop, tail
+from lab.process import LabError, free_ports, stop, tail
 
 KEEP = 1 * MiB
 """Bytes up to which the storage keeps objects: context, manifests and seals are smaller."""
@@ -49,9 +51,11 @@ class OperatorLoad:
     """PodCheckpoints that are there at rest."""
     rest: float = 60.0
     """Seconds at rest."""
+    listed: int = 10_000
+    """PodCheckpoints that are there when it starts, while others ask how it is."""
 
 
-QUICK = OperatorLoad(busy=20, finished=100, rest=3.0)
+QUICK = OperatorLoad(busy=20, finished=100, rest=3.0, listed=150)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Busy:
     """Bytes: the operator's highest resident set."""
     objects: int
     """Stored in S3 altogether."""
+    before: int = 0
+    """Bytes: its resident set before there was anything to do."""
 
     def count_of(self, *, reads: bool) -> int:
         """Count reads or writes; watches are neither."""
@@ -90,6 +96,9 @@ class IdleMeasurement:
     resident: int
     """Bytes: the operator's resident set at the end."""
     peak: int
+    answers: Sequence[float] = ()
+    """Milliseconds that `/healthz` took each time, while `listed` PodCheckpoints were listed."""
+    listed: int = 0
 
 
 @click.command()
@@ -98,44 +107,11 @@ def main(quick: bool, docs: Path | None) -> None:
     """Measure the operator, and write a table."""
     load = QUICK if quick else OperatorLoad()
 
-    def measure(folder: Path) -> dict[str, str]:
+    def measure(folder: Path) -> list[PartResult]:
         with remote_sink(KEEP) as sink:
-            return blocks(*anyio.run(_measure, sink, folder, load))
+            return results(*anyio.run(_measure, sink, folder, load))
 
     run_part("performance.md", measure, quick=quick, docs=docs)
-
-
-def blocks(busy: Busy, rest: IdleMeasurement) -> dict[str, str]:
-    """Return the generated parts of the page by the names of their markers."""
-    cpus = len(os.sched_getaffinity(0))
-    return {
-        "operator-setting": (
-            f"Measured on {datetime.now(UTC):%Y-%m-%d} on {cpus} CPUs, with {busy.count:,} "
-            f"PodCheckpoints that were made at once, then {rest.count:,} finished ones for "
-            f"{rest.seconds:.0f} s. The load at the end was {os.getloadavg()[0]:.1f}."
-        ),
-        "operator": table(GOAL_COLUMNS, _goals(busy, rest)),
-        "operator-costs": table(["", "a checkpoint"], _costs(busy)),
-    }
-
-
-def _goals(busy: Busy, rest: IdleMeasurement) -> Iterator[list[str]]:
-    yield goal(Goal("API writes a checkpoint", 10), busy.count_of(reads=False) / busy.count)
-    rate = Goal("checkpoints a second", 50, at_least=True)
-    yield goal(rate, busy.count / busy.seconds)
-    yield goal(Goal("peak MiB of the operator, busy", 150), busy.peak / MiB)
-    finished = f"peak MiB of the operator, {rest.count:,} finished"
-    yield goal(Goal(finished, 100), rest.peak / MiB)
-    yield goal(Goal("requests at rest but watches", 0), rest.requests)
-
-
-def _costs(busy: Busy) -> Iterator[list[str]]:
-    yield ["CPU of the operator, ms", f"{1000 * busy.cpu / busy.count:.1f}"]
-    yield ["API reads", f"{busy.count_of(reads=True) / busy.count:.2f}"]
-    yield ["objects in S3", f"{busy.objects / busy.count:.1f}"]
-    for what, count in sorted(busy.requests.items(), key=lambda item: -item[1]):
-        if count >= busy.count / 20:
-            yield [f"`{what}`", f"{count / busy.count:.2f}"]
 
 
 async def _measure(
@@ -154,12 +130,18 @@ async def _measure(
             busy = await _work(cluster, sink, pid, size.busy)
         _add_finished(cluster, size.finished - size.busy)
         async with start.operator(cluster) as pid:
-            return busy, await _rest(cluster, pid, size)
+            rest = await _rest(cluster, pid, size)
+        _add_finished(cluster, size.listed - size.finished, "older")
+        (port,) = free_ports(1)
+        asked = replace(start, settings={"healthPort": port})
+        async with asking(port) as answers, asked.operator(cluster):
+            pass  # It leads once it has listed all, and looked at each.
+        return busy, replace(rest, answers=answers, listed=size.listed)
 
 
 async def _work(cluster: LoopbackCluster, sink: RemoteSink, pid: int, count: int) -> Busy:
     cluster.records.clear()
-    cpu, began = cpu_seconds(pid), time.monotonic()
+    before, cpu, began = memory_of(pid, "VmRSS"), cpu_seconds(pid), time.monotonic()
     for number in range(count):
         cluster.create(checkpoint(number))
         await anyio.lowlevel.checkpoint()
@@ -178,6 +160,7 @@ async def _work(cluster: LoopbackCluster, sink: RemoteSink, pid: int, count: int
         requests=_requests(cluster),
         peak=memory_of(pid, "VmHWM"),
         objects=counted.objects,
+        before=before,
     )
 
 
@@ -202,15 +185,18 @@ def _requests(cluster: LoopbackCluster) -> dict[str, int]:
     return {what: count for what, count in counts if not what.endswith(" leases")}
 
 
-def _add_finished(cluster: LoopbackCluster, count: int) -> None:
+def _add_finished(cluster: LoopbackCluster, count: int, name: str = "old") -> None:
     """Add copies of what the operator has finished."""
     done = cluster.get("podcheckpoints", "checkpoint-0", NAMESPACE)
     for number in range(count):
         body = checkpoint(number)
-        body["metadata"] |= {"name": f"old-{number}", "finalizers": done["metadata"]["finalizers"]}
+        body["metadata"] |= {
+            "name": f"{name}-{number}",
+            "finalizers": done["metadata"]["finalizers"],
+        }
         cluster.create(body)
         change: JsonObject = {"status": done["status"]}
-        cluster.patch("podcheckpoints", f"old-{number}", change, NAMESPACE)
+        cluster.patch("podcheckpoints", f"{name}-{number}", change, NAMESPACE)
 
 
 async def _rest(cluster: LoopbackCluster, pid: int, size: OperatorLoad) -> IdleMeasurement:

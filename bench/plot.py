@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -12,7 +13,18 @@ from matplotlib.figure import Figure
 from bench.summary import SummaryRow
 from lab.images import MiB
 
-OURS, OTHERS, ENGINE = "#1b6ca8", "#9aa5b1", "#d6dbe1"
+OURS, OTHERS, ENGINE, MISSED = "#1b6ca8", "#9aa5b1", "#d6dbe1", "#c8553d"
+
+
+@dataclass(frozen=True, slots=True)
+class GoalBar:
+    """A number in parts of its goal; less is better."""
+
+    what: str
+    share: float
+    best: float | None
+    """What it cannot be better than."""
+    met: bool
 
 
 def picture(case: str) -> str:
@@ -38,6 +50,30 @@ def draw(rows: Sequence[SummaryRow], path: Path) -> None:
     _bars(cpu, "CPU time, s", names, client, colors, beyond=engine)
     cpu.legend(frameon=False, loc="best", fontsize="small")
     wall.invert_yaxis()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, metadata={"Software": ""})
+
+
+def draw_goals(bars: Sequence[GoalBar], path: Path) -> None:
+    """Draw how far each number is from its goal, and how far it could be, as a PNG."""
+    figure = Figure(figsize=(11, 1.5 + 0.28 * len(bars)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    names = [_plain(bar.what) for bar in bars]
+    colors = [OURS if bar.met else MISSED for bar in bars]
+    axes.barh(names, [bar.share for bar in bars], color=colors)
+    best = [(bar.best, place) for place, bar in enumerate(bars) if bar.best is not None]
+    axes.plot([share for share, _ in best], [place for _, place in best], "k|", markersize=12)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_title(
+        "In parts of the goal, which is the line; | is the best there could be", loc="left"
+    )
+    axes.set_xticks([0.1, 0.25, 0.5, 1, 2, 4], ["0.1", "¼", "½", "goal", "2", "4"])
+    axes.minorticks_off()
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, metadata={"Software": ""})
 

@@ -88,6 +88,16 @@ NOWHERE = Procedure(
     'docker export "$CONTAINER" > /dev/null',
     stores=False,
 )
+READ = Procedure(
+    "read",
+    "`tar c` alone, to nowhere",
+    """
+    root="/proc/$(docker inspect --format '{{.State.Pid}}' "$CONTAINER")/root"
+    tar --create --one-file-system --directory="$root" . | cat > /dev/null
+    """,
+    stores=False,
+)
+"""What reading the files takes. Without `cat` it would not: `tar` knows the place."""
 
 PROCEDURES = (OURS, OURS_FIXED, OURS_PLAIN, SCRIPT, PIPE, PIPE_ZSTD, PIPE_S5CMD, TAR, NOWHERE)
 """All of them, in the order of the tables."""

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import anyio
 
-from bench.page import PartResult, measured, number, table
+from bench.cold import forget
+from bench.measure import measure
+from bench.page import Bound, PartResult, measured, number, table
 from bench.procedures import OURS
 from bench.runs import Bench, environment
 from bench.sink import ROOT
@@ -26,8 +28,8 @@ from lab.images import GiB, MiB
 UPLOAD = 2 * GiB
 """Bytes that the upload is measured with."""
 QUICK_UPLOAD = 32 * MiB
-DROP_CACHES = Path("/proc/sys/vm/drop_caches")
-"""proc_sys_vm(5): writing 3 forgets what was read from disks."""
+START = 'exec "$PYTHON" -c "import asyncio"'
+"""As little of Python as a program with an event loop can do with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,28 @@ class Profile:
     """What the container held."""
     runs: int
     steps: Mapping[str, StepCost]
-    """By name, as in `_limits`; without the cold read where caches cannot be dropped."""
+    """By name, as in `_limits`."""
     whole: StepCost
     nothing: StepCost
     """A capture of almost nothing."""
+    start: StepCost
+    """Python's own start."""
+
+    def least_cpu(self, *, compressed: bool) -> float:
+        """Return the CPU seconds that a capture's work has whoever does it.
+
+        Every byte is read, hashed twice, of the archive and of its file, and sent; compressed ones
+        are compressed, and hashed once more.
+        """
+        reading = self.steps["tree"].cpu + 2 * self.steps["sha256"].cpu
+        if not compressed:
+            return reading + _per_gib(self.steps["http"]) * self.steps["tree"].bytes / GiB
+        return reading + sum(_share(self, name) for name in ("zstd", "sha256_stored", "http"))
+
+    def least_wall(self, *, compressed: bool) -> float:
+        """Return the seconds that this takes on this machine, one step alone at the least."""
+        alone = (self.steps["tree"].wall, self.steps["sha256"].wall)
+        return max(self.least_cpu(compressed=compressed) / (os.cpu_count() or 1), *alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +87,15 @@ class Profiler:
                 self._round(root, str(archive))
         finally:
             archive.unlink()
-        if _forget_reads():
-            self._step("cold", "read_tree", root)
+        forget(Path(root))
+        self._step("cold", "read_tree", root)
         return Profile(
             contents.words,
             self.runs,
             {name: _median(costs) for name, costs in self._costs.items()},
             self._capture(container),
             self._capture_nothing(),
+            self._start(),
         )
 
     def _round(self, root: str, archive: str) -> None:
@@ -83,6 +104,7 @@ class Profiler:
             self._step(name, name, archive)
         for name in self.ways:
             self._step(name, "upload", str(self.upload), name)
+        self._step("socket", "send", str(self.upload))
 
     def _step(self, name: str, step: str, subject: str, way: str = "http") -> None:
         """Run a step as a process of its own, where others' caches and threads do not count."""
@@ -99,6 +121,12 @@ class Profiler:
         with running_container(self.engine, Contents(), self.folder) as container:
             return self._capture(container)
 
+    def _start(self) -> StepCost:
+        env = {**environment(self.engine, {}), "PYTHON": sys.executable}
+        with TemporaryDirectory(dir=self.folder) as scratch:
+            costs = [measure(START, folder=Path(scratch), env=env) for _ in range(self.runs)]
+        return _median([StepCost(0, cost.wall, cost.cpu) for cost in costs])
+
     def _capture(self, container: str) -> StepCost:
         bench = self.ways["http"]
         costs = [bench.run(OURS, container) for _ in range(self.runs)]
@@ -112,15 +140,6 @@ def _archive(root: str, path: Path) -> None:
     os.sync()
 
 
-def _forget_reads() -> bool:
-    """Empty the page cache; return whether that is allowed here."""
-    os.sync()
-    with suppress(OSError):
-        DROP_CACHES.write_text("3")
-        return True
-    return False
-
-
 def _median(costs: Sequence[StepCost]) -> StepCost:
     return StepCost(
         costs[0].bytes,
@@ -130,16 +149,20 @@ def _median(costs: Sequence[StepCost]) -> StepCost:
     )
 
 
-def finding(profile: Profile) -> PartResult:
-    """Return the table of the steps, and what they come to."""
+def finding(profile: Profile, name: str = "profile-mixed") -> PartResult:
+    """Return the table of the steps, and what they come to, for the markers of a name."""
     about = (
         f"{measured(profile.runs)}: a container with {profile.words}, of which "
         f"{profile.steps['tree'].bytes / MiB:,.0f} MiB of archive are made, and "
         f"{profile.whole.out / MiB:,.0f} MiB stored."
     )
     steps = table(_COLUMNS, _rows(profile))
-    goals = {"upload": _per_gib(profile.steps["http"])}
-    return PartResult("profile", f"{about}\n\n{steps}\n\n{_sum(profile)}", goals)
+    goals = {"upload": _per_gib(profile.steps["http"]), "nothing": profile.nothing.cpu}
+    limits = {
+        "upload": Bound(_per_gib(profile.steps["socket"]), "handing blocks to a socket"),
+        "nothing": Bound(profile.start.cpu, "Python's start, with `asyncio`"),
+    }
+    return PartResult(name, f"{about}\n\n{steps}\n\n{_sum(profile)}", goals, limits)
 
 
 _COLUMNS = ("step", "CPU s", "CPU s a GiB", "MB/s", "what limits it")
@@ -154,12 +177,14 @@ def _rows(profile: Profile) -> Iterator[list[str]]:
             yield [title, number(cpu), number(_per_gib(cost)), rate, limit]
     start = "starting Python, the engine's and the endpoint's answers"
     yield ["a capture of almost nothing", number(profile.nothing.cpu), "", "", start]
+    yield ["Python's start, with `asyncio`", number(profile.start.cpu), "", "", "the interpreter"]
 
 
 def _share(profile: Profile, name: str) -> float:
     """Return the CPU seconds of a step that a capture of this tree has, in seconds."""
     cost = profile.steps[name]
-    return _per_gib(cost) * profile.whole.out / GiB if name in {"http", "https"} else cost.cpu
+    sent = name in {"http", "https", "socket"}
+    return _per_gib(cost) * profile.whole.out / GiB if sent else cost.cpu
 
 
 def _limits(profile: Profile) -> dict[str, tuple[str, str]]:
@@ -183,6 +208,7 @@ def _limits(profile: Profile) -> dict[str, tuple[str, str]]:
         "sha256_stored": ("SHA-256 of what is stored", "as above"),
         "http": ("upload over HTTP, one object of noise", "copying into the socket"),
         "https": ("upload over HTTPS, the same", "encryption, and copying into the socket"),
+        "socket": ("the same bytes into a socket, nothing else", "copying into the socket"),
     }
 
 

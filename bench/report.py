@@ -23,7 +23,8 @@ import anyio
 import click
 from anyio import to_thread
 
-from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, table
+from bench.part import part_options, run_part
 from bench.sink import ROOT
 from collector.documents import streamed
 from collector.local import CaptureOptions, capture_container

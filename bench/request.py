@@ -1,172 +1,189 @@
 """`python -m bench.request`: from a PodCheckpoint to the moment at which its pod may be killed.
 
-Everything is real but the cluster, which is the loopback one: the operator and the collectors are
-processes, the containers are a Docker Engine's. One request after the other, each by the steps that
-its status tells; then one for a pod of many containers.
+On the loopback cluster everything else is real: the operator and the collectors are processes, the
+containers are a Docker Engine's. Where KUBECONFIG names a cluster with an operator, the same is
+measured there, on pods made for it. One request after the other, each by the steps that its status
+tells; then twelve small pods of one node at once, and one pod of many containers.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import anyio
-import anyio.to_thread
 import click
 
-from bench.operator import KEEP, OperatorProcess
-from bench.operator_world import NAMESPACE, JsonObject
-from bench.page import PartResult, measured, publish, table
-from bench.runs import search_path
-from bench.sink import RemoteSink, remote_sink
-from bench.subjects import Contents
-from forensics_core.api.crd import crd
+from bench.cat import START
+from bench.measure import ScriptCost, measure
+from bench.operator import KEEP
+from bench.page import Bound, PartResult, measured, table
+from bench.part import part_options, run_part
+from bench.request_cluster import PATIENCE, RequestCluster, loopback, real
+from bench.sink import remote_sink
 from forensics_core.api.steps import Step
-from forensics_core.errors import ForensicsError
-from forensics_loopback import LoopbackCluster, ProcessRunner
-from lab.docker import DockerEngine, running_docker_engine
-from lab.engine import FOREVER
-from lab.process import LabError, end_politely
+from forensics_core.checkpoints.cluster import Cluster, connect
+from lab.docker import docker_engine
+from lab.process import in_thread
 
-MANY = 20
-"""Containers of the large pod."""
-PATIENCE = 600.0
-"""Seconds that one request may take."""
+LIFE = 600
+"""Seconds after which a finished PodCheckpoint goes; what it captured stays."""
 Timings = Mapping[str, int]
 """Milliseconds by step."""
+KUBERNETES = (Step.SCHEDULING, Step.CONTAINER_START)
+"""The steps that are Kubernetes' own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLoad:
+    """How much is measured."""
+
+    runs: int = 7
+    """Requests, one after the other."""
+    pods: int = 12
+    """Small pods of one node."""
+    containers: int = 20
+    """Of the large pod."""
+
+
+QUICK = RequestLoad(1, 2, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimes:
+    """What requests took."""
+
+    small: Sequence[Timings]
+    walls: Sequence[float]
+    """Seconds of each of these, as who asked saw them."""
+    node: float
+    """Seconds until the small pods of one node, asked for at once, were captured."""
+    pods: int
+    """How many that were."""
+    large: tuple[Timings, float] | None = None
+    """The same of the pod with many containers, where there is one."""
 
 
 @click.command()
-@click.option("--runs", type=click.IntRange(1), default=7, show_default=True, help="Requests.")
-@click.option("--containers", type=click.IntRange(1), default=MANY, help="Of the large pod.")
+@part_options("A few requests")
 @click.option(
-    "--docs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where performance.md is.  [default: it is only printed]",
+    "--kubeconfig",
+    envvar="KUBECONFIG",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A cluster with an operator, on which it is measured too.  [default: $KUBECONFIG]",
 )
-def main(runs: int, containers: int, docs: Path | None) -> None:
+@click.option("--to", help="Where captures on that cluster go.  [default: the operator's default]")
+def main(quick: bool, docs: Path | None, kubeconfig: Path | None, to: str | None) -> None:
     """Measure what a responder waits for, step by step."""
-    end_politely()
-    try:
-        with (
-            TemporaryDirectory(prefix="bench-") as folder,
-            running_docker_engine() as engine,
-            remote_sink(KEEP) as sink,
-        ):
-            small, large = anyio.run(_measure, engine, sink, Path(folder), runs, containers)
-    except ForensicsError as error:
-        raise click.ClickException(str(error)) from error
-    found = finding(small, large, containers)
-    print(found.text)
-    if docs:
-        publish(docs / "performance.md", found)
+    load = QUICK if quick else RequestLoad()
+
+    def results(folder: Path) -> list[PartResult]:
+        start = measure(START, folder=folder, env={**os.environ, "PYTHON": sys.executable})
+        found = [finding(anyio.run(_on_loopback, folder, load), load, start)]
+        if kubeconfig:
+            there = anyio.run(_on_a_real_one, kubeconfig, load, to)
+            found.append(finding(there, load, start, "-real"))
+        return found
+
+    run_part("performance.md", results, quick=quick, docs=docs)
 
 
-def finding(small: Sequence[Timings], large: Timings, containers: int) -> PartResult:
-    """Return the table."""
+async def _on_loopback(folder: Path, load: RequestLoad) -> RequestTimes:
+    async with (
+        docker_engine() as engine,
+        in_thread(remote_sink(KEEP)) as sink,
+        loopback(engine, sink, folder, load.pods, load.containers) as cluster,
+    ):
+        return await measure_requests(cluster, load.runs)
+
+
+async def _on_a_real_one(kubeconfig: Path, load: RequestLoad, to: str | None) -> RequestTimes:
+    async with real(kubeconfig, load.pods) as cluster:
+        return await measure_requests(cluster, load.runs, to)
+
+
+async def measure_requests(
+    cluster: RequestCluster, runs: int, to: str | None = None
+) -> RequestTimes:
+    """Ask for captures, as a script does that uses the library."""
+    async with connect(cluster.kubeconfig) as api:
+        asking = _Requests(api, cluster.namespace, to)
+        small = [await asking.captured(cluster.pods[0]) for _ in range(runs)]
+        began = time.monotonic()
+        async with anyio.create_task_group() as tasks:
+            for pod in cluster.pods:
+                tasks.start_soon(asking.captured, pod)
+        node = time.monotonic() - began
+        large = await asking.captured(cluster.large) if cluster.large else None
+    return RequestTimes(
+        small=[timings for timings, _ in small],
+        walls=[wall for _, wall in small],
+        node=node,
+        pods=len(cluster.pods),
+        large=large,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Requests:
+    api: Cluster
+    namespace: str
+    to: str | None
+
+    async def captured(self, pod: str) -> tuple[Timings, float]:
+        """Ask for a capture; return what each step took once the pod may be killed, and all."""
+        began = time.monotonic()
+        with anyio.fail_after(PATIENCE):
+            asked = await self.api.checkpoint(
+                pod, namespace=self.namespace, to=self.to, ttl=LIFE, reason="bench"
+            )
+            await asked.captured(sealed=False)
+        wall = time.monotonic() - began
+        timings = (await asked.refresh()).timings
+        return {each.step: each.milliseconds for each in timings}, wall
+
+
+def finding(
+    times: RequestTimes, load: RequestLoad, start: ScriptCost, where: str = ""
+) -> PartResult:
+    """Return the table, for the markers of a cluster; `start` is what Python's own start takes."""
     about = (
-        f"{measured(len(small))}, of a pod with one container and almost nothing in it; and once "
-        f"of one with {containers} such containers. The load at the end was "
-        f"{os.getloadavg()[0]:.1f}, on {os.cpu_count()} processors. Seconds."
+        f"{measured(len(times.small))}, of a pod with one container and almost nothing in it. "
+        f"{times.pods} such pods of one node, asked for at once, took {times.node:.2f} s. Seconds."
     )
-    columns = ("step", "median", "most", f"{containers} containers")
-    return PartResult("request", f"{about}\n\n{table(columns, _rows(small, large))}")
+    columns = ["step", "median", "most"]
+    if times.large is not None:
+        columns.append(f"{load.containers} containers")
+    goals = {f"request{where}": median(times.walls), f"request{where}-node": times.node}
+    own = median(sum(each.get(step, 0) for step in KUBERNETES) / 1000 for each in times.small)
+    starts = times.pods * start.cpu / (os.cpu_count() or 1)
+    best = {
+        f"request{where}": Bound(own + start.wall, "Kubernetes' own steps, and Python's start"),
+        f"request{where}-node": Bound(starts, f"{times.pods} starts of Python, on all cores"),
+    }
+    text = f"{about}\n\n{table(columns, _rows(times))}"
+    return PartResult(f"request{where}", text, goals, best)
 
 
-def _rows(small: Sequence[Timings], large: Timings) -> Iterator[list[str]]:
+def _rows(times: RequestTimes) -> Iterator[list[str]]:
+    timings, wall = times.large or ({}, None)
     for step in Step:
-        took = [each.get(step, 0) for each in small]
-        yield [
-            f"`{step}`",
-            _seconds(median(took)),
-            _seconds(max(took)),
-            _seconds(large.get(step, 0)),
-        ]
-    whole = [sum(each.values()) for each in small]
-    yield ["all", _seconds(median(whole)), _seconds(max(whole)), _seconds(sum(large.values()))]
+        took = [each.get(step, 0) / 1000 for each in times.small]
+        yield _row(f"`{step}`", took, timings.get(step, 0) / 1000 if times.large else None)
+    whole = [sum(each.values()) / 1000 for each in times.small]
+    yield _row("all", whole, sum(timings.values()) / 1000 if times.large else None)
+    yield _row("as who asked saw it", times.walls, wall)
 
 
-def _seconds(milliseconds: float) -> str:
-    return f"{milliseconds / 1000:.2f}"
-
-
-async def _measure(
-    engine: DockerEngine, sink: RemoteSink, folder: Path, runs: int, containers: int
-) -> tuple[list[Timings], Timings]:
-    async with _containers(engine, folder, containers) as names, _cluster(engine, sink) as cluster:
-        config = await cluster.kubeconfig(folder / "kubeconfig", namespace=NAMESPACE)
-        cluster.seed_pod("small", **_pod(names[:1]))
-        cluster.seed_pod("large", **_pod(names))
-        async with OperatorProcess(sink, folder, config).operator(cluster):
-            small = [await _captured(cluster, "small", number) for number in range(runs)]
-            return small, await _captured(cluster, "large", runs)
-
-
-@asynccontextmanager
-async def _containers(engine: DockerEngine, folder: Path, count: int) -> AsyncIterator[list[str]]:
-    await anyio.to_thread.run_sync(Contents().write, folder / "rootfs")
-    image = await engine.import_image(folder / "rootfs")
-    names = [await engine.run(image, FOREVER) for _ in range(count)]
-    try:
-        yield names
-    finally:
-        with anyio.CancelScope(shield=True):
-            for name in names:
-                await engine.remove(name)
-
-
-@asynccontextmanager
-async def _cluster(engine: DockerEngine, sink: RemoteSink) -> AsyncIterator[LoopbackCluster]:
-    # The collector that is beside this Python.
-    # With the collector that is beside this Python.
-    runner = ProcessRunner(env={**engine.env, **sink.env, "PATH": search_path()})
-    namespaces = ("default", NAMESPACE, "forensics-operator")
-    async with LoopbackCluster(runner=runner, namespaces=namespaces) as cluster:
-        cluster.create(crd())
-        yield cluster
-
-
-def _pod(containers: Sequence[str]) -> dict[str, Any]:
-    rows = [
-        {
-            "name": f"app-{number}",
-            "image": "registry.example/app:1",
-            "imageID": "",
-            "containerID": f"docker://{container}",
-            "state": {"running": {}},
-            "ready": True,
-            "restartCount": 0,
-        }
-        for number, container in enumerate(containers)
-    ]
-    spec = {"containers": [{"name": row["name"], "image": row["image"]} for row in rows]}
-    return {"spec": spec, "status": {"containerStatuses": rows}}
-
-
-async def _captured(cluster: LoopbackCluster, pod: str, number: int) -> Timings:
-    """Ask for a capture of a pod; return what each step took once it is complete."""
-    name = f"{pod}-{number}"
-    cluster.create(
-        {
-            "apiVersion": "forensics.orkaproj.io/v1alpha1",
-            "kind": "PodCheckpoint",
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {"pod": pod, "namespace": "default"},
-        }
-    )
-    status: JsonObject = {}
-    with anyio.move_on_after(PATIENCE):
-        while status.get("phase") not in {"Complete", "Failed"}:
-            await anyio.sleep(0.05)
-            status = cluster.get("podcheckpoints", name, NAMESPACE).get("status", {})
-    if status.get("phase") != "Complete":
-        raise LabError(f"{name} was not captured: {status.get('conditions')}")
-    return {each["step"]: each["milliseconds"] for each in status["timings"]}
+def _row(what: str, took: Sequence[float], large: float | None) -> list[str]:
+    """Return a row; without a large pod, without its cell."""
+    cells = [what, f"{median(took):.2f}", f"{max(took):.2f}"]
+    return cells if large is None else [*cells, f"{large:.2f}"]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ import click
 
 from bench.operator import OperatorProcess, memory_of
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, world
-from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, table
+from bench.part import part_options, run_part
 from bench.processes import cpu_seconds
 from bench.sink import RemoteSink, remote_sink
 from forensics_core.api.capturerule_crd import capturerule_crd

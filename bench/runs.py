@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from bench.measure import ScriptCost, measure
 from bench.procedures import Procedure
 from bench.processes import cpu_seconds, daemon_behind
 from bench.sink import RemoteSink
+from lab.containerd import Containerd
 from lab.docker import DockerEngine
 from lab.process import LabError
 
@@ -38,19 +40,30 @@ RunListener = Callable[[ProcedureRun], None]
 class Bench:
     """A place to run procedures in: an engine, an S3 endpoint, and a folder for scratch files."""
 
-    def __init__(self, engine: DockerEngine, sink: RemoteSink, folder: Path) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: DockerEngine | Containerd,
+        sink: RemoteSink,
+        folder: Path,
+        prepare: Callable[[], None] = os.sync,
+    ) -> None:
+        """`prepare` comes before every run: nobody is to wait for what others wrote."""
         self.sink = sink
         self._folder = folder
         self._runs = 0
-        self._daemon = daemon_behind(engine.host, "dockerd")
+        self._prefix = secrets.token_hex(4)  # Several use one endpoint.
+        self._prepare = prepare
+        if isinstance(engine, DockerEngine):
+            self._daemon = daemon_behind(engine.host, "dockerd")
+        else:
+            self._daemon = daemon_behind(f"unix://{engine.socket}", "containerd")
         self._env = environment(engine, sink.env)
 
     def run(self, procedure: Procedure, container: str) -> ProcedureRun:
         """Run a procedure once. Raises `LabError` if it fails or leaves the wrong things in S3."""
         self._runs += 1
-        os.sync()  # Nobody is to wait for what others wrote.
-        to = f"s3://bench/{self._runs}"
+        self._prepare()
+        to = f"s3://bench/{self._prefix}/{self._runs}"
         with TemporaryDirectory(dir=self._folder) as scratch:
             before, busy = self.sink.counts(), self._engine_cpu()
             cost = measure(
@@ -91,7 +104,7 @@ def search_path() -> str:
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
-def environment(engine: DockerEngine, storage: Mapping[str, str]) -> dict[str, str]:
+def environment(engine: DockerEngine | Containerd, storage: Mapping[str, str]) -> dict[str, str]:
     """Return the scripts' variables, without the user's own cloud accounts.
 
     `storage` has those that lead to S3. Raises `LabError` if a tool is missing.

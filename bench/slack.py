@@ -23,7 +23,8 @@ import anyio
 import click
 import yaml
 
-from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, table
+from bench.part import part_options, run_part
 from forensics_core.api.crd import crd
 from forensics_loopback import LoopbackCluster
 from lab.process import LabError, stop, tail

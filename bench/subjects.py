@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from lab.containerd import Containerd
 from lab.docker import DockerEngine
 from lab.engine import FOREVER
 from lab.images import GiB, MiB, bench_rootfs, busybox_rootfs
@@ -63,7 +64,7 @@ class Contents:
         }
         if self.packages:
             return f"Debian's packages {', '.join(self.packages)}, and all that they need"
-        named = " and ".join(part for part, size in parts.items() if size)
+        named = " and ".join(part for part, size in parts.items() if size) or "a small system"
         size = f"{self.size / 1e9:.2f} GB" if self.size > 1e8 else f"{self.size / 1e6:.1f} MB"
         return f"{named}, {size}"
 
@@ -140,7 +141,10 @@ QUICK = SUBJECTS["mixed"].scaled(SMALL_SCALE)
 
 @contextmanager
 def running_container(
-    engine: DockerEngine, contents: Contents, folder: Path, command: Sequence[str] = FOREVER
+    engine: DockerEngine | Containerd,
+    contents: Contents,
+    folder: Path,
+    command: Sequence[str] = FOREVER,
 ) -> Iterator[str]:
     """Run a container with these contents for the block; `folder` is needed while it is made."""
     rootfs = folder / "rootfs"

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from bench.page import number, table
 from bench.procedures import NOWHERE, SCRIPT, TAR, Procedure
 from bench.runs import ProcedureRun
+from lab.images import MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +77,36 @@ def _row(runs: Sequence[ProcedureRun], rounds: Sequence[Sequence[ProcedureRun]])
         written=max(run.cost.written for run in runs),
         stored=int(median(run.stored for run in runs)),
     )
+
+
+_SHORT = (
+    "procedure",
+    "wall s (range)",
+    "of the last one's",
+    "CPU s",
+    "engine's CPU s",
+    "peak MiB, all processes",
+    "MiB from the disk",
+    "scratch MiB",
+    "stored MiB",
+)
+
+
+def short_table(rounds: Sequence[Sequence[ProcedureRun]], base: Procedure) -> str:
+    """Return a table of rounds whose walls are compared with those of `base`, the last one."""
+    return table(_SHORT, (_short(runs, rounds, base) for runs in zip(*rounds, strict=True)))
+
+
+def _short(
+    runs: Sequence[ProcedureRun], rounds: Sequence[Sequence[ProcedureRun]], base: Procedure
+) -> list[str]:
+    row = _row(runs, rounds)
+    sizes = (row.peak_together, max(run.cost.read for run in runs), row.written, row.stored)
+    return [
+        row.procedure.title,
+        f"{row.wall:.2f} ({row.fastest:.2f} to {row.slowest:.2f})",
+        number(ratio(rounds, row.procedure, base)),
+        number(row.cpu),
+        number(row.engine_cpu),
+        *(f"{size / MiB:.0f}" for size in sizes),
+    ]

@@ -17,7 +17,8 @@ import anyio
 import click
 
 from bench.measure import ScriptCost, measure
-from bench.page import GOAL_COLUMNS, Goal, goal, measured, part_options, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, measured, table
+from bench.part import part_options, run_part
 from bench.report import bundle_of
 from collector.documents import streamed
 from forensics_core.api.order import ArtifactKind, Compression

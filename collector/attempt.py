@@ -15,10 +15,10 @@ import anyio
 from collector.artifacts import checkpoint, layers, node
 from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
-from collector.gaps.standing import standing_gaps
-from collector.holding import MAX_DESCRIPTORS, Holding, holding
+from collector.gaps.inherent import inherent_gaps
 from collector.limits import RateLimit, Stop
 from collector.pausing.pause import LIMIT, Pause, paused
+from collector.preopen import MAX_DESCRIPTORS, Preopened, preopening
 from collector.recording.recorder import recorded
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core._internal.tasks import task_group
@@ -82,12 +82,12 @@ class Attempt:
 
         Raises the last failure if not one of them is there.
         """
-        async with holding(self.max_held) as hold:
+        async with preopening(self.max_held) as hold:
             await self._find_all(hold)
             await self._hold(hold)
             yield
 
-    async def _hold(self, hold: Holding) -> None:
+    async def _hold(self, hold: Preopened) -> None:
         """Hold files, first of containers that do not run: they are what a runtime removes."""
         kinds = self.order.artifacts
         with self.stop.scope(min(self.deadline, anyio.current_time() + OPENING)):
@@ -97,7 +97,7 @@ class Attempt:
                 layers, root = ArtifactKind.DIFF in kinds, ArtifactKind.FILESYSTEM in kinds
                 await hold.files(capture, layers=layers, root=root)
 
-    async def _find_all(self, hold: Holding) -> None:
+    async def _find_all(self, hold: Preopened) -> None:
         failure: ForensicsError | None = None
         for target in self.order.targets:
             try:
@@ -207,7 +207,7 @@ class Attempt:
                 )
         containers = [(capture.name, capture.container) for capture in self.captures]
         self._record_left()
-        for gap in standing_gaps(containers, self.order.artifacts):
+        for gap in inherent_gaps(containers, self.order.artifacts):
             self.bundle.record_gap(gap)
         for line in self.order.not_captured:
             self.bundle.record_gap(NotCaptured(what="context", reason="NotGathered", message=line))
@@ -262,7 +262,7 @@ class Attempt:
         """Return this machine's clock at the start and now, in between it and the destination's."""
         heard = [
             self._clocks(each.heard, each.monotonic, each.date)
-            for each in self.bundle.destination.answered
+            for each in self.bundle.destination.clock_samples
         ]
         now = self._clocks(datetime.now(UTC), anyio.current_time())
         return Clocks(node=self.started), *heard, now

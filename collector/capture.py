@@ -21,7 +21,7 @@ from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind, WorkOrder
 from forensics_core.bundle.layout import ORDER
 from forensics_core.bundle.manifest import Capture, OrderFacts, Statement
-from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
+from forensics_core.bundle.writer import CLOSING, ArtifactSpec, BundleWriter
 from forensics_core.errors import UsageError
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.blocks import one
@@ -58,13 +58,15 @@ async def capture(
     stop: Stop | None = None,
     at_once: int = 1,
     rate: int = 0,
+    closing: float = CLOSING,
     kinds: Mapping[ArtifactKind, KindCapture] = KINDS,
 ) -> CaptureResult:
     """Capture the order's containers into `destination`, the bundle's own folder.
 
     `order_document` is the order as it was read, where it was read; `stop` ends it early with what
     there is; `at_once` containers are read at the same time, at `rate` bytes a second all together,
-    or, if that is 0, as fast as it goes; `kinds` is how each kind of evidence is captured.
+    or, if that is 0, as fast as it goes; a manifest that is under way when all is cancelled has
+    `closing` seconds to arrive; `kinds` is how each kind of evidence is captured.
 
     Raises `UsageError` for an order that this release cannot carry out, a `DestinationError` if
     nothing more can be stored, and `ContainerNotFound` if there is none of the containers. There is
@@ -72,7 +74,7 @@ async def capture(
     """
     _require_possible(order)
     document = order_document or order.model_dump_json(by_alias=True).encode()
-    bundle = BundleWriter(destination, meter)
+    bundle = BundleWriter(destination, meter, closing=closing)
     rate_limit = RateLimit(rate)
     attempt = Attempt(order, runtime, bundle, stop or Stop(), at_once, rate_limit, kinds=kinds)
     await destination.check()

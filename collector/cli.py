@@ -5,6 +5,7 @@ With `--order` it is what the operator's Jobs run.
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypedDict, Unpack
@@ -15,7 +16,7 @@ from click.core import ParameterSource
 from collector.limits import lower_priorities
 from collector.options import record_option, requestable
 from forensics_core._internal.allocator import use_one_arena
-from forensics_core._internal.startup import collect_garbage_rarely, load_aiohttp
+from forensics_core._internal.startup import load_aiohttp, without_garbage
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.cli.options import (
     object_lock_options,
@@ -180,12 +181,13 @@ def collect(
     and in the manifest.
     """
     use_one_arena()
-    collect_garbage_rarely()
-    load_aiohttp()
     if gentle:
         lower_priorities()
     if order:
         _carry_out(order, rate)
+    with without_garbage():
+        load_aiohttp()
+        importlib.import_module("collector.local")
     if runtime_endpoint:
         os.environ["FORENSICS_RUNTIME_ENDPOINT"] = runtime_endpoint
     if len(containers) == 1 and containers[0].endswith("://"):
@@ -229,7 +231,9 @@ def _carry_out(order: Path, rate: int) -> NoReturn:
 
     early = SigtermLatch()
     early.listen()
-    from collector.job.job import run_job
+    with without_garbage():
+        load_aiohttp()
+        from collector.job.job import run_job
 
     context = click.get_current_context()
     for parameter in context.command.params:

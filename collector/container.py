@@ -141,11 +141,13 @@ class ContainerCapture:
         taps: Sequence[Stage] = (),
         whole: bool = False,
         framed: bool = False,
+        little: int = 0,
     ) -> bool:
         """Stream `blocks` into the bundle, truncated at the deadline or at the wish to stop.
 
         `taps` see them on their way. Those of `whole` are never truncated here: they know the
-        deadline themselves. Where `framed`, each block is compressed as it comes. Returns whether
+        deadline themselves. Where `framed`, each block is compressed as it comes. Of `little` see
+        `BundleWriter.add`. Returns whether
         there was time for all of them.
         """
         zstd = compression.compresses
@@ -160,7 +162,7 @@ class ContainerCapture:
         notes = notes if notes is not None else SourceNotes()
         source = _UntilDeadline(self, aiter(blocks), notes)
         way = blocks if whole else source
-        await self.bundle.add(spec, way, notes, taps=taps, framed=framed)
+        await self.bundle.add(spec, way, notes, taps=taps, framed=framed, little=little)
         self.added += 1
         if source.cut:
             self.record_time_gap(f"{name}, its rest")
@@ -173,10 +175,18 @@ class ContainerCapture:
         content: bytes | dict[str, object],
         *,
         method: str,
+        little: int = 0,
     ) -> None:
-        """Store JSON: a document byte for byte, or what it is to hold."""
+        """Store JSON: a document byte for byte, or what it is to hold; of `little` see `add`."""
         data = content if isinstance(content, bytes) else document(content)
-        await self.add(name, kind, one(data), method=method, media_type="application/json")
+        await self.add(
+            name,
+            kind,
+            one(data),
+            method=method,
+            media_type="application/json",
+            little=little,
+        )
 
     def record_gap(
         self, what: str, reason: str, message: str, *, requested: bool = True, **facts: str | int
@@ -225,7 +235,7 @@ class _UntilDeadline:
     ) -> None:
         self._capture = capture
         self._source = source
-        self._findings = notes
+        self._notes = notes
         self.cut = False
         """Whether time was up before the end."""
 
@@ -240,5 +250,5 @@ class _UntilDeadline:
             self._capture.rate_limit.spent(len(block))
             return block
         self.cut = True
-        self._findings.flags.add(Flag.TRUNCATED)
+        self._notes.flags.add(Flag.TRUNCATED)
         raise StopAsyncIteration

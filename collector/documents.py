@@ -28,14 +28,14 @@ from forensics_core.bundle.writer import shortened
 from forensics_core.errors import SourceError
 
 
-class Raw(TypedDict):
+class EncodedBytes(TypedDict):
     """A value that is not UTF-8."""
 
     text: str
     base64: str
 
 
-Value = str | Raw
+Value = str | EncodedBytes
 """What `portable` makes of bytes."""
 
 
@@ -44,7 +44,7 @@ def portable(data: bytes) -> Value:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return Raw(text=readable(data), base64=base64.b64encode(data).decode())
+        return EncodedBytes(text=readable(data), base64=base64.b64encode(data).decode())
 
 
 def readable(data: bytes) -> str:

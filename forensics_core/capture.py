@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from anyio import to_thread
 
 from forensics_core._internal.arguments import checked_arguments
 from forensics_core._internal.extras import how_to_install, needing
-from forensics_core.api.order import DELETED_BUDGET
 from forensics_core.errors import ForensicsError
 from forensics_core.models import (
     ArtifactKind,
@@ -31,71 +30,67 @@ from forensics_core.models import (
     S3Access,
 )
 
-__all__ = ["capture_container"]
+__all__ = ["CaptureArguments", "capture_container"]
 
 _GROUP = "forensics.capture"
+
+
+class CaptureArguments(TypedDict, total=False):
+    """How containers are captured: arguments of `capture_container`."""
+
+    artifacts: Sequence[ArtifactKind | str]
+    """All but volumes and memory unless given."""
+    subpath: str
+    """The folder that the bundle's own lies in; `forensics` unless given."""
+    name: str
+    """The bundle's own folder; made of time and container unless given."""
+    incident: str
+    reason: str
+    pause: bool
+    """Hold the containers still meanwhile, for a minute at most."""
+    freeze: bool
+    """Hold each process still while its memory is read, for 2 s at most; True unless given."""
+    record: int
+    """Seconds for which at least it is recorded what the containers do: as long as the capture
+    takes, or longer."""
+    volumes: Sequence[str]
+    """Volumes that are captured with their content though it is secret, or though no others were
+    asked for: by name, or by path in the container."""
+    deleted_budget: int
+    """Bytes of files that only processes still hold, of each container."""
+    layer_seconds: float | None
+    """For how long the images' layers on the node are compared with what the images promise: 0 is
+    not at all, None a part of the time that the capture took."""
+    deadline: int
+    """Seconds for all of it, an hour unless given; what there is by then is kept."""
+    compression: Compression
+    retention: Retention | None
+    """For S3, as is `encryption`."""
+    encryption: Encryption | None
 
 
 async def capture_container(
     *containers: str,
     to: str,
-    artifacts: Sequence[ArtifactKind | str] = (),
-    subpath: str = "forensics",
-    name: str = "",
-    incident: str = "",
-    reason: str = "",
-    pause: bool = False,
-    freeze: bool = True,
-    record: int = 0,
-    volumes: Sequence[str] = (),
-    deleted_budget: int = DELETED_BUDGET,
-    layer_seconds: float | None = None,
-    deadline: int = 3600,
-    compression: Compression = Compression.AUTO,
-    retention: Retention | None = None,
-    encryption: Encryption | None = None,
     access: S3Access | None = None,
     progress: Meter | None = None,
+    **options: Unpack[CaptureArguments],
 ) -> Evidence:
     """Capture containers of this host, `docker://web` or `containerd://ID`, into one bundle.
 
-    `to` is `s3://bucket[/prefix]`, `file:///folder` or a path; the bundle is in its folder
-    `subpath/name`, where `name` is made of time and container unless given. `artifacts`: all but
-    volumes and memory. `volumes` are captured with their content though it is secret, or though no
-    others were asked for: by name, or by path in the container. Of files that only processes still
-    hold, `deleted_budget` bytes of each container are. For `layer_seconds` the images' layers on
-    the node are compared with what the images promise: 0 is not at all, None a part of the time
-    that the capture took. `pause` holds the containers still, for a minute at most; `freeze` each
-    process while its memory is read, for 2 s at most. For `record` seconds at least, and as long as
-    the capture takes, it is recorded what they do. `deadline`:
-    seconds for all of it; what there is by then is kept. `retention` and `encryption` are for S3,
-    and `access` says how to reach it where the AWS variables do not. `progress` counts along.
+    `to` is `s3://bucket[/prefix]`, `file:///folder` or a path; `access` says how to reach S3 where
+    the AWS variables do not, and `progress` counts along. What else can be said of a capture is in
+    `CaptureArguments`.
 
     Raises `ContainerNotFound`, `RuntimeUnavailable`, `UsageError`, or a `DestinationError` such as
     `AccessDenied`. There is a bundle only if it returns.
     """
     # In a thread: it looks through the installed packages, and loads one.
     capture = await to_thread.run_sync(_collector)
-    options: dict[str, Any] = {
-        "subpath": subpath,
-        "name": name,
-        "incident": incident,
-        "reason": reason,
-        "pause": pause,
-        "freeze": freeze,
-        "record": record,
-        "volumes": volumes,
-        "deleted_budget": deleted_budget,
-        "layer_seconds": layer_seconds,
-        "deadline": deadline,
-        "compression": compression,
-        "retention": retention,
-        "encryption": encryption,
-    }
-    if artifacts:
-        options["artifacts"] = artifacts
+    # Nothing asked for is all that is asked for by default.
+    given = {name: value for name, value in options.items() if name != "artifacts" or value}
     with checked_arguments({"activeDeadlineSeconds": "deadline"}, model="WorkOrder"):
-        made = await capture(*containers, to=to, options=options, access=access, meter=progress)
+        made = await capture(*containers, to=to, options=given, access=access, meter=progress)
     return _evidence(made)
 
 

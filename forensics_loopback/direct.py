@@ -12,7 +12,7 @@ from typing import Any
 
 from forensics_core.kube.listwatch import EventType, KnownObjects, WatchEvent, difference
 from forensics_core.kube.resources import PODS, Resource
-from forensics_loopback.client.api import Changed
+from forensics_loopback.client.api import ObjectChanged
 from forensics_loopback.kinds.objects import Obj, Objs, name_of, namespace_of, uid_of
 from forensics_loopback.kinds.resources import RequestTarget
 from forensics_loopback.kinds.status import ApiError
@@ -45,12 +45,12 @@ class DirectApi:
         return self._operations.create(target.resource, target.namespace, obj).object
 
     async def replace(self, resource: Resource, obj: Obj, subresource: str = "") -> Obj | None:
-        """Replace an object, or its status; None where it is gone. Raises `Changed`."""
+        """Replace an object, or its status; None where it is gone. Raises `ObjectChanged`."""
         try:
             return self._operations.replace(self._target(resource, obj, subresource), obj).object
         except ApiError as error:
             if error.reason == "Conflict":
-                raise Changed(error.message) from error
+                raise ObjectChanged(error.message) from error
             if error.reason == "NotFound":
                 return None
             raise

@@ -81,8 +81,11 @@ class Containerd(ContainerEngine):
 
     @property
     def env(self) -> dict[str, str]:
-        """The variable that leads the collector here."""
-        return {"FORENSICS_RUNTIME_ENDPOINT": f"unix://{self.socket}"}
+        """The variables that lead the collector, and `ctr`, here."""
+        return {
+            "FORENSICS_RUNTIME_ENDPOINT": f"unix://{self.socket}",
+            "CONTAINERD_ADDRESS": str(self.socket),
+        }
 
     async def import_image(self, *layers: Path, name: str = "") -> str:
         """Make an image out of folders, the lowest layer first, and return its name."""

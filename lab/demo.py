@@ -47,7 +47,7 @@ _NOT_ROOT = (
     "connections will be missing, and its files come through Docker. Both captures say so."
 )
 
-StoryRunner = Callable[[], Awaitable[None]]
+DemoRunner = Callable[[], Awaitable[None]]
 """A story: what `run_story` runs."""
 
 
@@ -56,7 +56,7 @@ def main() -> int:
     return run_story(partial(_story, sys.argv[1] if sys.argv[1:] else DOCKER))
 
 
-def run_story(story: StoryRunner) -> int:
+def run_story(story: DemoRunner) -> int:
     """Tell a story; return the exit code. Ctrl-C and SIGTERM end it, and nothing stays."""
     _clean_environment()
     try:
@@ -75,7 +75,7 @@ def _clean_environment() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
 
 
-async def _run_until_signal(story: StoryRunner) -> int:
+async def _run_until_signal(story: DemoRunner) -> int:
     told: list[signal.Signals] = []
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with task_group() as tasks:

@@ -39,9 +39,9 @@ from lab.seaweed import REGION, S3Identity
 from lab.slack.server import SlackServer, running_slack
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN
 from lab.slack_page.browser import browser_tab
-from lab.slack_page.incident import IncidentStory
+from lab.slack_page.demo import SlackDemo
+from lab.slack_page.incident import IncidentDemo
 from lab.slack_page.server import running_page
-from lab.slack_page.story import SlackStory
 from lab.tamper import tamper
 
 CHANNEL = "C0INC"
@@ -98,12 +98,12 @@ async def _scripted(
 ) -> None:
     title("The channel, in a browser without a window")
     async with browser_tab() as tab:
-        story = SlackStory(tab, demo.target.name, options.pictures)
-        seen = await story.tell(url)
+        story = SlackDemo(tab, demo.target.name, options.pictures)
+        seen = await story.run(url)
         (sha256,) = _manifests(cluster)
         _check(seen.table, [sha256])
-        many = IncidentStory(story, MANY, f"app={LABEL}", INCIDENT, PODS)
-        table = await many.tell()
+        many = IncidentDemo(story, MANY, f"app={LABEL}", INCIDENT, PODS)
+        table = await many.run()
         others = _manifests(cluster) - {sha256}
         _check(table, others)
     print(f"Manifests in the incident's table: {len(others)}")

@@ -75,6 +75,7 @@ class DockerEngine(ContainerEngine):
             ) as answer,
         ):
             text = await answer.text()
+        # The status is sent before the work is done: what fails later is in the stream.
         if answer.status != 200 or '"error"' in text:
             raise LabError(f"The image {name} could not be imported: {text.strip()}")
         return name

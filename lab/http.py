@@ -19,7 +19,7 @@ BURST = 0.02
 """Seconds that a link may lie idle and make up for it afterwards."""
 
 
-class Closed(Exception):  # never leaves the lab
+class ConnectionClosed(Exception):  # never leaves the lab
     """The connection is at its end."""
 
 
@@ -89,7 +89,7 @@ class Connection:
         self._waste = bytearray(CHUNK)
 
     def read_head(self) -> Head:
-        """Read a request's line and headers. Raises `Closed` if there is none to come."""
+        """Read a request's line and headers. Raises `ConnectionClosed` if there is none to come."""
         lines = self._read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         method, target, _ = lines[0].split(" ", 2)
         split = urlsplit(target)
@@ -121,9 +121,9 @@ class Connection:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
 
     def pause(self, seconds: float) -> None:
-        """Do nothing for a while. Raises `Closed` if the server is being stopped."""
+        """Do nothing for a while. Raises `ConnectionClosed` if the server is being stopped."""
         if self._stopping.wait(seconds):
-            raise Closed
+            raise ConnectionClosed
 
     def read_line(self) -> bytes:
         """Read a line, without its end."""
@@ -150,7 +150,7 @@ class Connection:
     def _read_until(self, end: bytes) -> bytes:
         while (at := self._ahead.find(end)) < 0:
             if len(self._ahead) > LONGEST_HEAD:
-                raise Closed
+                raise ConnectionClosed
             self._receive()
         found = bytes(self._ahead[:at])
         del self._ahead[: at + len(end)]
@@ -162,9 +162,9 @@ class Connection:
         self._ahead += data
 
     def _arrived(self, size: int) -> None:
-        """Let bytes have taken their time. Raises `Closed` if there are none."""
+        """Let bytes have taken their time. Raises `ConnectionClosed` if there are none."""
         if not size:
-            raise Closed
+            raise ConnectionClosed
         if self._link:
             self.pause(self._link.occupy(size))
 

@@ -88,6 +88,7 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": identity.secret_key,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
+            # Clients that miss something would ask the cloud's own address, and wait for it.
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 

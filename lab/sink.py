@@ -26,7 +26,7 @@ from pathlib import Path
 
 from lab.certificate import SelfSignedCertificate
 from lab.faults import Misbehaviour, StoreFault, StoreFaults
-from lab.http import Closed, Connection, HttpResponse, NetworkLink, RequestBody
+from lab.http import Connection, ConnectionClosed, HttpResponse, NetworkLink, RequestBody
 from lab.process import in_thread
 from lab.store import DiscardingStore, StoreRequest, error
 
@@ -70,7 +70,7 @@ class StoreSink(DiscardingStore):
 
     def serve(self, connection: Connection) -> None:
         """Answer the requests of one connection until it ends."""
-        with suppress(Closed, OSError):
+        with suppress(ConnectionClosed, OSError):
             while self._serve_one(connection):
                 pass
 

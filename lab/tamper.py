@@ -16,7 +16,7 @@ from typing import Protocol
 import anyio.to_thread
 
 
-class Shop(Protocol):
+class TamperTarget(Protocol):
     """An engine whose containers can be entered: Docker's or containerd."""
 
     async def exec(self, container: str, script: str) -> str:
@@ -107,12 +107,12 @@ rm /tmp/.cache/sleep
 """
 
 
-async def tamper_off_disk(engine: Shop, container: str) -> None:
+async def tamper_off_disk(engine: TamperTarget, container: str) -> None:
     """Leave traces in memory, in mounts, and in a program that runs though its file is gone."""
     await engine.exec(container, _OFF_DISK)
 
 
-async def tamper(engine: Shop, container: str) -> Tampering:
+async def tamper(engine: TamperTarget, container: str) -> Tampering:
     """Make the changes. Raises `LabError` if one fails; the xattr and the socket need root here."""
     await engine.exec(container, _SHELL)
     outside: tuple[bytes, ...] = ()

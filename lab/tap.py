@@ -23,6 +23,8 @@ class Tap:
     port: int
     passed: int = 0
     """Bytes from the server so far, headers of protocols included."""
+    requests: int = 0
+    """Of HTTP, without those whose first line came in two pieces."""
 
 
 @asynccontextmanager
@@ -37,7 +39,7 @@ async def tap(server_port: int) -> AsyncIterator[Tap]:
             await anyio.connect_tcp("127.0.0.1", server_port) as server,
             anyio.create_task_group() as pumps,
         ):
-            pumps.start_soon(_pump, client, server)
+            pumps.start_soon(_pump, client, server, way)
             with _ends():
                 async for piece in server:
                     way.passed += len(piece)
@@ -60,9 +62,10 @@ def running_tap(server_port: int) -> Iterator[Tap]:
         yield way
 
 
-async def _pump(client: SocketStream, server: SocketStream) -> None:
+async def _pump(client: SocketStream, server: SocketStream, way: Tap) -> None:
     with _ends():
         async for piece in client:
+            way.requests += piece.count(b" HTTP/1.1\r\n")
             await server.send(piece)
         await server.send_eof()
 

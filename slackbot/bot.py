@@ -15,6 +15,7 @@ from slackbot import audit
 from slackbot.approvals import Approvals
 from slackbot.authorisation import Actor, Authorisation, Person
 from slackbot.blocks.thread import verification_message
+from slackbot.capture_rules import RuleReporter
 from slackbot.catalogue import phrase
 from slackbot.containment import Containment
 from slackbot.decisions import Decisions
@@ -25,7 +26,6 @@ from slackbot.pods import Pods
 from slackbot.report_state import ReportState
 from slackbot.reporter import Reporter
 from slackbot.requests import Requests
-from slackbot.rules import RuleReporter
 from slackbot.selection import Selector
 from slackbot.settings import Settings
 from slackbot.slack import BotIdentity, Reply, Slack

@@ -50,7 +50,7 @@ _AFTER = {
     "delete": AfterCapture.DELETE,
     "delete-even-if-partial": AfterCapture.DELETE_EVEN_IF_PARTIAL,
 }
-MOST = 1000
+MAX_PODS = 1000
 """Pods of one request at most, whatever limit is given: one message shows them all."""
 
 
@@ -162,10 +162,10 @@ def is_name(text: str) -> bool:
 
 def problem(key: str, **values: object) -> UserMessage:
     """Return the error that names what is wrong with a command."""
-    return Misunderstood(key, **values)
+    return CommandError(key, **values)
 
 
-class Misunderstood(UserMessage):
+class CommandError(UserMessage):
     """A command that makes no sense; its words come with an example of one that does."""
 
     def text(self, language: str) -> str:
@@ -252,8 +252,8 @@ def _parse_incident(words: _CommandWords, default_namespace: str | None) -> Inci
 
 def _limit(words: _CommandWords) -> int:
     text = words.options.get("limit", [str(LIMIT)])[-1]
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST):
-        raise problem("error.limit", limit=text, most=MOST)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PODS):
+        raise problem("error.limit", limit=text, most=MAX_PODS)
     return int(text)
 
 

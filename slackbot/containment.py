@@ -13,7 +13,7 @@ from slackbot.approvals import Approvals, PendingRequest
 from slackbot.authorisation import AccessScope, Authorisation, Person
 from slackbot.blocks.containment import is_isolated
 from slackbot.errors import UserMessage
-from slackbot.requests import Requests, Submitted
+from slackbot.requests import Requests, SubmittedCapture
 
 SHORT = (
     ArtifactKind.CONTEXT,
@@ -35,19 +35,19 @@ class Containment:
         self._authorisation = authorisation
         self._approvals = approvals
 
-    async def isolate(self, person: Person, checkpoint: PodCheckpoint) -> Submitted:
+    async def isolate(self, person: Person, checkpoint: PodCheckpoint) -> SubmittedCapture:
         """Cut the pod off the network."""
         spec = _short(checkpoint).model_copy(update={"isolate": True})
         return await self._submit(person, spec, checkpoint)
 
-    async def delete(self, person: Person, checkpoint: PodCheckpoint) -> Submitted:
+    async def delete(self, person: Person, checkpoint: PodCheckpoint) -> SubmittedCapture:
         """Delete the pod; only one whose evidence is stored."""
         if not checkpoint.evidence_location:
             raise UserMessage("error.incomplete", name=checkpoint.metadata.name)
         spec = _short(checkpoint).model_copy(update={"after_capture": AfterCapture.DELETE})
         return await self._submit(person, spec, checkpoint)
 
-    async def release(self, person: Person, checkpoint: PodCheckpoint) -> Submitted:
+    async def release(self, person: Person, checkpoint: PodCheckpoint) -> SubmittedCapture:
         """Lift the isolation."""
         name, namespace = checkpoint.metadata.name, checkpoint.target_namespace
         scope = AccessScope(namespace, checkpoint.spec.pod, release=True)
@@ -62,7 +62,7 @@ class Containment:
 
     async def _submit(
         self, person: Person, spec: PodCheckpointSpec, checkpoint: PodCheckpoint
-    ) -> Submitted:
+    ) -> SubmittedCapture:
         uid = checkpoint.status.pod_uid
         return await self._requests.submit(person, spec, self._approvals, uid=uid)
 

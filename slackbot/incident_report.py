@@ -125,7 +125,7 @@ class IncidentReport:
             member.separate = member.state.message not in {"", self.message}
             if self.message:
                 # Written down at once: after a restart it belongs here, too.
-                self._told(member, ())
+                self._note_posted(member, ())
         member.checkpoint = checkpoint
         member.deleted = member.deleted or deleted
         # One that is over and deleted leaves; one that was under way is told of first.
@@ -233,12 +233,12 @@ class IncidentReport:
         for milestone in BATCHES:
             due = [one for one in self.members.values() if milestone in one.untold]
             if due:
-                await self._tell(milestone, due)
+                await self._post_milestone(milestone, due)
                 return
         due = [one for one in self.members.values() if one.ends]
         # The end is shown in the channel, too: the message has to agree with it by then.
         if due and all(one.checkpoint.finished for one in due) and not self._outdated():
-            await self._tell_end(due)
+            await self._post_end(due)
             return
         await self._changed.wait()
 
@@ -250,17 +250,17 @@ class IncidentReport:
         self._editable = True
         self._remember_shown(root, urgent)
         for member in self.members.values():
-            self._told(member, ())
+            self._note_posted(member, ())
         self._notify()
 
-    async def _tell(self, milestone: str, due: list[IncidentMember]) -> None:
+    async def _post_milestone(self, milestone: str, due: list[IncidentMember]) -> None:
         due.sort(key=lambda one: (one.checkpoint.target_namespace, one.checkpoint.spec.pod))
         checkpoints = [one.checkpoint for one in due]
         line = batch_message(milestone, checkpoints, self.summary, self._language)
         rank = URGENT if milestone == CAPTURED and not self.late else ORDINARY
         await self._post(line, due, lambda _: (milestone,), rank=LATE if self.late else rank)
 
-    async def _tell_end(self, due: list[IncidentMember]) -> None:
+    async def _post_end(self, due: list[IncidentMember]) -> None:
         line = end_message(self.summary, self._language)
         rank = LATE if self.late else ORDINARY
         await self._post(line, due, _end_of, rank=rank, broadcast=True)
@@ -284,7 +284,7 @@ class IncidentReport:
             self.message = ""
             return
         for member in due:
-            self._told(member, told(member))
+            self._note_posted(member, told(member))
         self._notify()
 
     async def _plainly(self, send: Callable[[Message], Awaitable[T]], message: Message) -> T:
@@ -297,7 +297,7 @@ class IncidentReport:
             log.error("%s: %s", self.incident, error)
             return await send(sentence(message.text))
 
-    def _told(self, member: IncidentMember, posted: tuple[str, ...]) -> None:
+    def _note_posted(self, member: IncidentMember, posted: tuple[str, ...]) -> None:
         if member.separate:
             return
         state = member.state

@@ -24,6 +24,7 @@ from slackbot.approvals import Approvals, forget
 from slackbot.authorisation import Authorisation
 from slackbot.blocks.root import MessageOptions
 from slackbot.bot import Bot
+from slackbot.capture_rules import RuleReporter
 from slackbot.containment import Containment
 from slackbot.decisions import Decisions
 from slackbot.directory import Directory
@@ -34,7 +35,6 @@ from slackbot.pods import Pods
 from slackbot.report_context import ReportContext
 from slackbot.reporter import Reporter
 from slackbot.requests import Requests
-from slackbot.rules import RuleReporter
 from slackbot.selection import Selector
 from slackbot.settings import Settings, load_settings
 from slackbot.slack import BotIdentity, Slack, slack_connection

@@ -12,9 +12,9 @@ from forensics_core.kube.objects import Object, ObjectList, Objects
 from forensics_core.kube.resources import PODS
 from slackbot.cache import SharedAnswers
 
-FRESH = 30.0
+KEPT_SECONDS = 30.0
 """Seconds that names are believed, for suggestions while somebody types."""
-NEAR = 3
+MAX_SIMILAR = 3
 """Similar names that are suggested."""
 
 
@@ -35,7 +35,7 @@ class Pods:
 
     def __init__(self, cluster: ClusterConnection) -> None:
         self._objects = Objects(cluster, PODS)
-        self._names: SharedAnswers[dict[str, list[str]]] = SharedAnswers(FRESH)
+        self._names: SharedAnswers[dict[str, list[str]]] = SharedAnswers(KEPT_SECONDS)
 
     async def get(self, namespace: str, name: str) -> Pod | None:
         """Return a pod, or None where there is none."""
@@ -71,8 +71,8 @@ def near(name: str, names: list[str]) -> list[str]:
     """Return the names that somebody who typed `name` may have meant, in order."""
     # What was typed may be the Deployment, without the suffix that its pods have.
     begins = [one for one in names if one.startswith(name)]
-    alike = difflib.get_close_matches(name, names, n=NEAR, cutoff=0.6)
-    return sorted(list(dict.fromkeys([*begins, *alike]))[:NEAR])
+    alike = difflib.get_close_matches(name, names, n=MAX_SIMILAR, cutoff=0.6)
+    return sorted(list(dict.fromkeys([*begins, *alike]))[:MAX_SIMILAR])
 
 
 def _fold(page: ObjectList, found: dict[str, list[str]]) -> None:

@@ -37,7 +37,7 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class SubmittedCapture:
     """A request that was made."""
 
     name: str = ""
@@ -114,7 +114,7 @@ class Requests:
         thread: str = "",
         *,
         uid: str = "",
-    ) -> Submitted:
+    ) -> SubmittedCapture:
         """Create a checkpoint, or let the request wait for a second person.
 
         `thread` is the message in whose thread the form was opened; with `uid` no other pod is
@@ -129,12 +129,14 @@ class Requests:
             PendingRequest(spec, pod.uid, person, person.actor.channel, **more), approvals
         )
 
-    async def submit_checked(self, pending: PendingRequest, approvals: Approvals) -> Submitted:
+    async def submit_checked(
+        self, pending: PendingRequest, approvals: Approvals
+    ) -> SubmittedCapture:
         """Do what somebody may, or let it wait for a second person: once for all of its pods."""
         if any(map(self._settings.is_protected, pending.namespaces)):
             await self._wait(pending, approvals)
             audit.note(outcome="waiting")
-            return Submitted()
+            return SubmittedCapture()
         submitted = await self.create(pending)
         return replace(submitted, bot_joined=await self._bot_joined(pending.channel))
 
@@ -144,7 +146,9 @@ class Requests:
         except SlackError:
             return True
 
-    async def retry(self, person: Person, old: PodCheckpoint, approvals: Approvals) -> Submitted:
+    async def retry(
+        self, person: Person, old: PodCheckpoint, approvals: Approvals
+    ) -> SubmittedCapture:
         """Submit the same request once more."""
         if not old.finished:
             raise UserMessage("error.running", name=old.metadata.name)
@@ -207,7 +211,7 @@ class Requests:
                 error,
             )
 
-    async def create(self, pending: PendingRequest, approver: str = "") -> Submitted:
+    async def create(self, pending: PendingRequest, approver: str = "") -> SubmittedCapture:
         """Do what was requested; an error is shown in the request's message, too."""
         try:
             submitted = await self._do(pending, approver)
@@ -223,20 +227,20 @@ class Requests:
             await self.close(pending, done, approver)
         return submitted
 
-    async def _do(self, pending: PendingRequest, approver: str) -> Submitted:
+    async def _do(self, pending: PendingRequest, approver: str) -> SubmittedCapture:
         notes = self._annotations(pending, approver)
         if pending.release:
             await self._checkpoints.release(pending.release, uid=pending.release_uid)
             audit.note(checkpoint=pending.release, outcome="released")
-            return Submitted(pending.release)
+            return SubmittedCapture(pending.release)
         if pending.pods:
             more: dict[str, Any] = {"again": pending.again, "annotations": notes}
             found = await request_captures(self._checkpoints, pending.pods, pending.spec, **more)
             audit.note(outcome=outcome_of(found))
-            return Submitted(pending.spec.incident, many=tuple(found))
+            return SubmittedCapture(pending.spec.incident, many=tuple(found))
         name = await self._create(pending.spec, notes)
         audit.note(checkpoint=name, outcome="created")
-        return Submitted(name)
+        return SubmittedCapture(name)
 
     def _annotations(self, pending: PendingRequest, approver: str) -> dict[str, str]:
         pinned = bool(approver) or pending.pinned

@@ -15,7 +15,7 @@ from bench.page import table
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Finding, Rule
-from lab.intruder.container import Planted
+from lab.intruder.container import PlantedTrace
 from lab.process import LabError
 
 COVERED: dict[str, Rule] = {
@@ -63,7 +63,7 @@ async def _findings(location: str) -> list[Finding]:
         return (await find(bundle)).findings
 
 
-def seen(planted: Sequence[Planted], findings: Sequence[Finding]) -> dict[str, bool]:
+def seen(planted: Sequence[PlantedTrace], findings: Sequence[Finding]) -> dict[str, bool]:
     """Return whether each trace that is there and has a rule is seen, by the trace's id."""
     return {
         each.trace.id: any(_is_about(one, each) for one in findings)
@@ -72,14 +72,14 @@ def seen(planted: Sequence[Planted], findings: Sequence[Finding]) -> dict[str, b
     }
 
 
-def _is_about(finding: Finding, planted: Planted) -> bool:
+def _is_about(finding: Finding, planted: PlantedTrace) -> bool:
     told = f"{finding.path} {finding.subject} {finding.detail}"
     return finding.rule is COVERED[planted.trace.id] and any(
         word in told for word in _words(planted)
     )
 
 
-def _words(planted: Planted) -> Iterator[str]:
+def _words(planted: PlantedTrace) -> Iterator[str]:
     trace = planted.trace
     yield from [_CALLED[trace.id]] if trace.id in _CALLED else []
     yield from (clue.anchor for clue in (*planted.content, *planted.known))

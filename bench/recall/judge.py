@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bench.recall.outputs import OutputStream, chunks
-from lab.intruder.container import Planted
+from lab.intruder.container import PlantedTrace
 from lab.intruder.trace import WORD, Clue
 
-AROUND = 400
+MATCH_WINDOW = 400
 """Bytes before and behind an anchor in which `Clue.near` may match: a row, or a tar header."""
-_OVERLAP = 4 * AROUND
+_OVERLAP = 4 * MATCH_WINDOW
 
 
 class TraceOutcome(StrEnum):
@@ -21,7 +21,7 @@ class TraceOutcome(StrEnum):
 
     BYTES = "bytes"
     NAME = "name only"
-    TOLD = "told as missing"
+    REPORTED = "told as missing"
     SILENT = "silently missing"
 
 
@@ -29,9 +29,9 @@ class TraceOutcome(StrEnum):
 class TraceVerdict:
     """What became of one trace."""
 
-    planted: Planted
+    planted: PlantedTrace
     outcome: TraceOutcome
-    told: bool
+    reported: bool
     """Whether the tool said that it does not have it, also where its name was found."""
     where: str = ""
     """The output in which it was found first."""
@@ -48,7 +48,7 @@ class GapRemark:
 class ClueSearch:
     """A search for the clues of many traces in many streams, each read once."""
 
-    planted: Sequence[Planted]
+    planted: Sequence[PlantedTrace]
     _found: dict[Clue, str] = field(default_factory=dict)
     _words: dict[bytes, list[Clue]] = field(default_factory=dict)
     _others: dict[bytes, list[Clue]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class ClueSearch:
     def _judge(self, clue: Clue, block: bytes, start: int, name: str) -> None:
         if clue in self._found:
             return
-        around = block[max(0, start - AROUND) : start + AROUND]
+        around = block[max(0, start - MATCH_WINDOW) : start + MATCH_WINDOW]
         if clue.anchor.encode("latin-1") in around and _matches(clue, around):
             self._found[clue] = name
 
@@ -101,7 +101,7 @@ def _occurrences(anchor: bytes, block: bytes) -> Iterator[int]:
 
 
 def judge(
-    planted: Sequence[Planted],
+    planted: Sequence[PlantedTrace],
     outputs: Iterable[tuple[str, OutputStream]],
     remarks: Iterable[GapRemark],
 ) -> list[TraceVerdict]:
@@ -116,16 +116,16 @@ def judge(
     return [_verdict(each, search, said) for each in planted]
 
 
-def _verdict(planted: Planted, search: ClueSearch, said: Sequence[str]) -> TraceVerdict:
+def _verdict(planted: PlantedTrace, search: ClueSearch, said: Sequence[str]) -> TraceVerdict:
     told = any(_tells(text, planted) for text in said)
     if where := search.where(planted.content):
         return TraceVerdict(planted, TraceOutcome.BYTES, told, where)
     if where := search.where(planted.known):
         return TraceVerdict(planted, TraceOutcome.NAME, told, where)
-    return TraceVerdict(planted, TraceOutcome.TOLD if told else TraceOutcome.SILENT, told)
+    return TraceVerdict(planted, TraceOutcome.REPORTED if told else TraceOutcome.SILENT, told)
 
 
-def _tells(text: str, planted: Planted) -> bool:
+def _tells(text: str, planted: PlantedTrace) -> bool:
     named = (clue.anchor for clue in (*planted.content, *planted.known))
     if any(anchor in text for anchor in named):
         return True

@@ -15,7 +15,7 @@ MISSING = "**silent**"
 _WORDS = {
     TraceOutcome.BYTES: "bytes",
     TraceOutcome.NAME: "name",
-    TraceOutcome.TOLD: "told",
+    TraceOutcome.REPORTED: "told",
     TraceOutcome.SILENT: MISSING,
 }
 
@@ -72,7 +72,7 @@ def _cell(contestant: Contestant, title: str, rounds: Sequence[Round]) -> str:
 
 
 def _word(verdict: TraceVerdict) -> str:
-    told = verdict.told and verdict.outcome is TraceOutcome.NAME
+    told = verdict.reported and verdict.outcome is TraceOutcome.NAME
     return _WORDS[verdict.outcome] + (", told" if told else "")
 
 

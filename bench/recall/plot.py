@@ -16,7 +16,7 @@ PICTURE = "recall.png"
 COLORS = {
     TraceOutcome.BYTES: "#1b6ca8",
     TraceOutcome.NAME: "#8fb8d8",
-    TraceOutcome.TOLD: "#d6dbe1",
+    TraceOutcome.REPORTED: "#d6dbe1",
     TraceOutcome.SILENT: "#c0392b",
 }
 

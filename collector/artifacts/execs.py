@@ -37,8 +37,12 @@ async def store(
 
     `entered` are the processes that were started from outside, each with its summary.
     """
-    known = {row.get("pid") for row in told.execs}
-    rows = [{**row, "process": entered.get(row.get("pid") or 0)} for row in told.execs]
+    # The number of one that has ended may be another process's by now.
+    known = {row.get("pid") for row in told.execs if row.get("running")}
+    rows = [
+        {**row, "process": entered.get(row.get("pid") or 0) if row.get("running") else None}
+        for row in told.execs
+    ]
     rows += [_unknown(pid, row) for pid, row in entered.items() if pid not in known]
     if rows:
         method = METHOD if told.execs else "proc"

@@ -22,7 +22,7 @@ from collector.files.resuming import TarLoss
 from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
 from collector.node.abandonable import run_abandonable
-from collector.node.procfs import companions
+from collector.node.members import find_members
 from collector.recording.writes import noting_writes
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -34,7 +34,7 @@ from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
-_BRIEF = 200
+_MAX_PATH_SHOWN = 200
 """Letters of a path that a message has; the gap's own field has more."""
 UPPER = "upper.tar"
 TIMEOUT = 30.0
@@ -127,7 +127,7 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
 
 
 def _with_other_root(first: int, key: str, root: int) -> list[int]:
-    return processes_with_other_root(companions(first, key), key, root)
+    return processes_with_other_root(find_members(first, key), key, root)
 
 
 async def _store(
@@ -176,7 +176,7 @@ def _account(capture: ContainerCapture, tar_stderr: TarStderr, listed: int) -> N
 def _account_loss(capture: ContainerCapture, loss: TarLoss) -> None:
     """Record what tar died in."""
     path = shortened(readable(loss.path))
-    brief = path if len(path) <= _BRIEF else path[:_BRIEF] + "…"
+    brief = path if len(path) <= _MAX_PATH_SHOWN else path[:_MAX_PATH_SHOWN] + "…"
     if loss.cut:
         what = f"{NAME}, a file"
         message = f"The data of {brief} ends in zeros from where tar died: {loss.why}"
@@ -245,5 +245,7 @@ async def _look_back(capture: ContainerCapture) -> None:
         message += f". {UPPER} has what the container wrote until the capture began"
         if held.unread.total:
             message += f". Of these it has zeros, which could not be read: {held.unread}"
+        for names, what in ((held.unheld, "could not be opened"), (held.bare, "lack attributes")):
+            message += f". Some {what}: {names}" if names.total else ""
         message += "" if held.complete else f", the first {len(held.places)} files of it"
     capture.record_gap("files of the file system", "Gone", message)

@@ -12,7 +12,7 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.ancestry import Ancestry
-from collector.node.covers import Cover, Covers, covers
+from collector.node.covers import CoveringMount, CoveringMounts, covers
 from collector.node.members import MemberSearch, restriction
 from collector.runtimes.runtime import RuntimeProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -31,8 +31,8 @@ class FoundProcesses:
 
     members: MemberSearch
     family: Ancestry
-    told: RuntimeProcesses
-    covers: Covers = field(default_factory=Covers)
+    listed: RuntimeProcesses
+    covers: CoveringMounts = field(default_factory=CoveringMounts)
     ancestors: list[dict[str, Any]] = field(default_factory=list)
 
     def facts(self, pid: int) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class FoundProcesses:
             message = f"On the node something is mounted over /proc/{pid}, which hides it there"
             _hidden(capture, f"covered process {pid}", message, pid=pid)
         for cover in self.covers.listed:
-            self._tell(capture, cover)
+            self._record_cover(capture, cover)
         self._account_rest(capture)
 
     def _account_rest(self, capture: ContainerCapture) -> None:
@@ -71,6 +71,7 @@ class FoundProcesses:
         if more := sum(max(len(each) - MAX_HIDDEN_GAPS, 0) for each in both):
             message = f"{more} more processes are hidden: 'hiddenBy' in processes.json says which"
             _hidden(capture, f"hidden processes beyond {MAX_HIDDEN_GAPS}", message)
+        self._account_search(capture)
         covered = self.covers
         if covered.more or covered.unseen:
             message = (
@@ -79,8 +80,24 @@ class FoundProcesses:
             )
             capture.record_gap("mounts over processes", "TooMany", message, requested=False)
 
+    def _account_search(self, capture: ContainerCapture) -> None:
+        """Record where processes were not looked for."""
+        members = self.members
+        if members.unasked or members.unread:
+            message = (
+                f"{members.unasked} threads were not asked for their children, and "
+                f"{members.unread} cgroups not read: processes that no listing has may be theirs"
+            )
+            capture.record_gap("processes that are hidden", "TooMany", message, requested=False)
+        if members.shares:
+            message = (
+                "The container shares the node's PID namespace: a process of it that left its "
+                "cgroup, its mount namespace and its parents is not known as its own"
+            )
+            capture.record_gap("processes that left", "NotCertain", message, requested=False)
+
     @staticmethod
-    def _tell(capture: ContainerCapture, cover: Cover) -> None:
+    def _record_cover(capture: ContainerCapture, cover: CoveringMount) -> None:
         path = shortened(readable(cover.point))
         whose = f"process {cover.number} of the container"
         whose += f" ({cover.hidden} on the node)" if cover.hidden else ", which has ended"
@@ -126,7 +143,14 @@ async def search(capture: ContainerCapture) -> FoundProcesses | None:
 
 async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
     try:
-        return await capture.runtime.runtime_processes(capture.container)
+        told = await capture.runtime.runtime_processes(capture.container)
+        if told.omitted:
+            message = (
+                f"{told.omitted} sessions are not in execs.json: they are too many, or had ended "
+                "and were forgotten"
+            )
+            capture.record_gap("exec sessions, the rest", "TooMany", message, requested=False)
+        return told
     except ContainerGone:
         return RuntimeProcesses()
     except ForensicsError as error:
@@ -135,12 +159,12 @@ async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
         return RuntimeProcesses()
 
 
-def _look(first: int, key: str, told: RuntimeProcesses) -> FoundProcesses:
-    members = MemberSearch(first, key, told=told.pids)
+def _look(first: int, key: str, listed: RuntimeProcesses) -> FoundProcesses:
+    members = MemberSearch(first, key, listed=listed.pids)
     members.look()
     pids = sorted(members.found)
     family = Ancestry.of(first, pids)
-    return FoundProcesses(members, family, told, covers(pids), family.rows())
+    return FoundProcesses(members, family, listed, covers(pids), family.rows())
 
 
 def record_missing(

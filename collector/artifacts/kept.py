@@ -20,9 +20,22 @@ from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.kernel_look import InKernel, look
 from collector.node.registered import registered_files
-from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, UnreadSpace, segments
+from collector.node.sharedmemory import (
+    MAX_SEGMENTS,
+    Queue,
+    SharedSegment,
+    UnreadNamespace,
+    segments,
+)
 from collector.node.threads import MAX_THREADS, SeparateThreads
-from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, RING, KeptReference, Unlisted
+from collector.node.unlisted import (
+    MAX_KEPT,
+    MAX_LINKS,
+    MAX_UNREAD,
+    RING,
+    KeptReference,
+    UnlistedSearch,
+)
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -115,9 +128,9 @@ async def account(
     await _record_memory(capture, everyone, found, limits)
 
 
-def _search(limits: KeptLimits) -> Unlisted:
+def _search(limits: KeptLimits) -> UnlistedSearch:
     until = time.monotonic() + limits.search_seconds
-    return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
+    return UnlistedSearch(until, links=limits.links, most=limits.kept, room=limits.unread)
 
 
 async def _with_registered(
@@ -138,7 +151,7 @@ async def _with_registered(
 
 async def _look_into_kernel(
     capture: ContainerCapture,
-    search: Unlisted,
+    search: UnlistedSearch,
     numbers: Sequence[int],
     found: DeletedFileSearch | None,
     seconds: float,
@@ -210,7 +223,7 @@ async def _record_memory(
         shared = [each for each in shared if not each.file and missing(each.space, each.number)]
     _record_each(capture, "shared memory", shared, _record_segment, most)
     for space in kept:
-        if isinstance(space, UnreadSpace):
+        if isinstance(space, UnreadNamespace):
             _record_space(capture, space)
     queues = [each for each in kept if isinstance(each, Queue)]
     if found:
@@ -253,7 +266,7 @@ def _record_each(
         capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
 
 
-def _record_space(capture: ContainerCapture, unread: UnreadSpace) -> None:
+def _record_space(capture: ContainerCapture, unread: UnreadNamespace) -> None:
     message = (
         f"{unread.why}. Shared memory that no process has attached, and message queues of "
         f"{unread.spaces} IPC namespaces are not captured"

@@ -22,7 +22,7 @@ import anyio
 from collector.container import ContainerCapture
 from collector.documents import streamed
 from collector.layers.check import LayerCheck
-from collector.layers.promised import ImageLayers, Promised
+from collector.layers.promised import ImageLayers, PromisedLayer
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -30,7 +30,7 @@ from forensics_core.bundle.layout import LAYERS
 from forensics_core.errors import ContainerGone, ForensicsError
 
 METHOD = "layer-digests"
-SHARE, LEAST, MOST = 0.2, 0.3, 30.0
+SHARE, MIN_SECONDS, MAX_SECONDS = 0.2, 0.3, 30.0
 """Of the capture's time until then, in seconds at least and at most: somebody waits for its end to
 stop the pod, and layers stay on the node longer than that."""
 TURN = 0.2
@@ -43,13 +43,18 @@ OPENING = 30.0
 
 def seconds_for(wanted: float | None, elapsed: float) -> float:
     """Return how long layers are compared, after a capture of `elapsed` seconds."""
-    return wanted if wanted is not None else min(max(elapsed * SHARE, LEAST), MOST)
+    return wanted if wanted is not None else min(max(elapsed * SHARE, MIN_SECONDS), MAX_SECONDS)
 
 
 async def collect(captures: Sequence[ContainerCapture], seconds: float) -> None:
     """Compare the layers of all containers, for `seconds` at most, and store what came out."""
     wanted = [each for each in captures if _kind(each)]
-    if not wanted or not seconds:
+    if not wanted:
+        return
+    if not seconds:
+        for capture in wanted:
+            message = "They are not compared with what the image promises: --layer-seconds is 0"
+            _record_unproven(capture, "NotRequested", message)
         return
     if wanted[0].is_over:
         for capture in wanted:
@@ -99,6 +104,8 @@ class _LayerWork:
             _record_unproven(capture, "Gone", f"The image was removed, or the container: {error}")
         except (ForensicsError, OSError) as error:
             _record_unproven(capture, "Unreadable", str(error))
+        except Exception as error:  # what an image can provoke must not cost the evidence
+            _record_unproven(capture, "Unexpected", f"{type(error).__name__}: {error}")
         else:
             self.images.append((capture, image))
             for layer in image.layers:
@@ -119,6 +126,8 @@ class _LayerWork:
                 await self._compare(check, capture)
             except Unavailable as hung:
                 check.end(hung.reason, f"The storage said nothing for {TIMEOUT:.0f} s")
+            except Exception as error:  # what an image can provoke must not cost the evidence
+                check.end("Unexpected", f"{type(error).__name__}: {error}")
 
     async def _compare(self, check: LayerCheck, capture: ContainerCapture) -> None:
         steps, more = check.steps(), True
@@ -151,7 +160,7 @@ class _LayerWork:
             _record_unproven(capture, first.reason, message)
 
 
-def _key(layer: Promised) -> tuple[str, bytes]:
+def _key(layer: PromisedLayer) -> tuple[str, bytes]:
     return layer.diff_id, layer.folder
 
 

@@ -40,6 +40,9 @@ async def _from_the_node(capture: ContainerCapture, logs: LogFiles) -> None:
     if (left := logs.total - len(logs.files) - len(logs.failures)) > 0:
         message = f"Only the newest {logs.total - left} of {logs.total} files are captured"
         capture.record_gap("logs, older files", "TooLarge", message)
+    if logs.unlisted:
+        message = f"There may be logs of former starts, or rotated ones: {logs.unlisted}"
+        capture.record_gap("logs, others", "Unreadable", message)
     for name, error in logs.failures:
         message = f"The log {name} cannot be read on the node: {error.strerror}"
         capture.record_gap(f"logs, {name}", reason(error), message)

@@ -20,9 +20,9 @@ from collector.artifacts.processes import members
 from collector.container import ContainerCapture
 from collector.documents import portable
 from collector.gaps.memory import Losses
-from collector.memory.core import Core, Shared, prepared
+from collector.memory.core import Core, Shared, forget, prepared
 from collector.memory.files import MappedFiles
-from collector.memory.freeze import SECONDS, Freezer, HoldMethod, Standstill, freezing
+from collector.memory.freeze import SECONDS, Freezer, HeldProcess, HoldMethod, freezing
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
@@ -88,15 +88,17 @@ class _Cores:
                 async with self.freezer.held(process) as held:
                     await self._add_held(process, held, stack)
             except (FileNotFoundError, ProcessLookupError):
+                forget(self.shared, pid)
                 self.losses.add("ended", pid)
             except (DestinationError, UsageError):
                 raise
             except Exception as error:  # what one process can provoke must not cost the others
                 told = isinstance(error, ForensicsError | OSError)
                 why = str(error) if told else f"{type(error).__name__}: {error}"
+                forget(self.shared, pid)
                 self.losses.add("unread", pid, why=why)
 
-    async def _add_held(self, process: Process, held: Standstill, stack: ExitStack) -> None:
+    async def _add_held(self, process: Process, held: HeldProcess, stack: ExitStack) -> None:
         limit = min(self.limits.process, self.left)
         preparing = prepared(process, held.threads, limit, self.shared)
         core = await run_abandonable(
@@ -118,7 +120,7 @@ class _Cores:
         await self._add_row(process, core, held)
 
     async def _blocks(
-        self, process: Process, core: Core, held: Standstill, notes: SourceNotes
+        self, process: Process, core: Core, held: HeldProcess, notes: SourceNotes
     ) -> AsyncIterator[Buffer]:
         """Yield the core in whole blocks: what is joined to others later is copied once more."""
         pool, head = BlockPool(), memoryview(core.head)
@@ -134,7 +136,7 @@ class _Cores:
         await held.release()
         if not held.whole:
             notes.flags.add(Flag.CHANGED_WHILE_READ)
-        if core.plan.cut or core.reader.done < core.plan.size:
+        if core.plan.cut or core.reader.gone or core.reader.done < core.plan.size:
             notes.flags.add(Flag.TRUNCATED)
         if core.reader.unreadable:
             notes.remark(
@@ -153,14 +155,13 @@ class _Cores:
             self.losses.add("unread", pid, core.plan.size - core.reader.done, str(error))
             return 0
 
-    def _note(self, pid: int, core: Core, held: Standstill) -> None:
+    def _note(self, pid: int, core: Core, held: HeldProcess) -> None:
         """Add up what this core lacks."""
         plan, reader = core.plan, core.reader
         self.losses.omitted.update(core.omitted, unmodified=core.unmodified)
         facts = {
             "cut": plan.cut,
             "unreadable": reader.unreadable,
-            "gone": plan.size - reader.done if reader.gone else 0,
             "registers": core.bare,
             "unlisted": core.unlisted + plan.sparse + core.unnamed,
             "loose": held.loose,
@@ -168,12 +169,16 @@ class _Cores:
         for what, size in facts.items():
             if size:
                 self.losses.add(what, pid, size, held.why if what == "registers" else "")
+        if reader.gone:
+            self.losses.add("gone", pid, plan.size - reader.done)
+        if plan.cut or reader.unreadable or reader.done < plan.size:
+            forget(self.shared, pid)
         if held.expired:
             self.losses.add("expired", pid)
         if held.how is HoldMethod.NOTHING:
             self.losses.add("moving", pid, why=held.why)
 
-    async def _add_row(self, process: Process, core: Core, held: Standstill) -> None:
+    async def _add_row(self, process: Process, core: Core, held: HeldProcess) -> None:
         files, comm = list[int](), b""
         try:
             looking = _look, self.files, process, core
@@ -225,14 +230,18 @@ def _separated(rows: Iterable[str]) -> Iterable[bytes]:
 
 
 def _smallest_first(pids: Iterable[int]) -> list[int]:
-    """Return those that have memory: where there is not room for all, the largest lack it."""
+    """Return those that have memory: where there is not room for all, the largest lack it.
+
+    One that ends meanwhile, or is not to be looked at, is among them: why comes to light then.
+    """
     sizes = dict[int, int]()
     for pid in pids:
         raise_if_abandoned()
+        sizes[pid] = 0
         with suppress(OSError), Process.open(pid) as process:
-            total, resident = map(int, process.read("statm").split()[:2])
-            if total:
-                sizes[pid] = resident
+            total, sizes[pid] = map(int, process.read("statm").split()[:2])
+            if not total:
+                del sizes[pid]
     return sorted(sizes, key=lambda pid: sizes[pid])
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, OpenMount
 from collector.files.mounted import open_uncovered
-from collector.files.mountplan import MountOutcome, Planned, State
+from collector.files.mountplan import MountOutcome, PlannedMount, State
 from collector.files.mountstream import VOLUME_BYTES, VOLUME_ENTRIES
 from collector.files.safe_open import opened
 from collector.node.abandonable import run_abandonable
@@ -40,15 +40,15 @@ LIMITS = MountLimits()
 
 async def open_wanted(
     stack: ExitStack,
-    wanted: Sequence[Planned],
+    wanted: Sequence[PlannedMount],
     machine: Host | None,
     points: frozenset[bytes],
     limits: MountLimits,
-) -> list[tuple[Planned, OpenMount]]:
+) -> list[tuple[PlannedMount, OpenMount]]:
     """Open what is to be read: volumes one by one, since any of them may never answer."""
     plain = [each for each in wanted if not each.volume]
     steps = [plain, *([each] for each in wanted if each.volume)]
-    tops: list[tuple[Planned, OpenMount]] = []
+    tops: list[tuple[PlannedMount, OpenMount]] = []
     for step in filter(None, steps):
         seconds = limits.seconds if step is plain else limits.volume_seconds
         opening = (stack, step, machine, points, limits.tops - len(tops), limits.tops)
@@ -65,17 +65,17 @@ async def open_wanted(
 
 def open_all(
     stack: ExitStack,
-    wanted: Sequence[Planned],
+    wanted: Sequence[PlannedMount],
     machine: Host | None,
     points: frozenset[bytes],
     room: int,
     most: int,
-) -> list[tuple[Planned, OpenMount]]:
+) -> list[tuple[PlannedMount, OpenMount]]:
     """Open what is to be archived; what cannot be opened is missing. Mounts lie at `points`.
 
     There is `room` for so many more, of `most` in all.
     """
-    tops: list[tuple[Planned, OpenMount]] = []
+    tops: list[tuple[PlannedMount, OpenMount]] = []
     for each in wanted:
         if len(tops) >= room:
             each.outcome = MountOutcome(
@@ -93,7 +93,9 @@ def open_all(
 
 
 @contextmanager
-def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[OpenMount]:
+def _open(
+    each: PlannedMount, machine: Host | None, points: frozenset[bytes]
+) -> Iterator[OpenMount]:
     volume = each.volume is not None
     if each.place:
         # Nothing is mounted in it that could be in the way.

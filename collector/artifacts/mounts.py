@@ -28,16 +28,17 @@ from collector.files.indexing import indexed
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
 from collector.files.mountarchive import MountLoss, OpenMount
 from collector.files.mounted import Survey, measure_all, survey
-from collector.files.mountplan import MountOutcome, Planned, State, plan, shown_path
-from collector.files.mountstream import Budget, MountStream
+from collector.files.mountplan import MountOutcome, PlannedMount, State, plan, shown_path
+from collector.files.mountstream import MountBudget, MountStream
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.node.abandonable import run_abandonable
-from collector.node.procfs import companions
+from collector.node.members import find_members
 from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.ends import LITTLE_TABLE
 from forensics_core.bundle.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
 from forensics_core.bundle.writer import shortened
 from forensics_core.errors import ContainerGone, DestinationError, ForensicsError, UsageError
@@ -104,7 +105,7 @@ async def _capture_mounts(capture: ContainerCapture, limits: MountLimits) -> Non
         document |= {"digest": ALGORITHM, "digestKey": capture.digest_key.hex()}
     document["mounts"] = [each.row() for each in planned]
     kind = min(_KINDS & capture.wanted, default=ArtifactKind.FILESYSTEM)
-    await capture.add_json(MOUNTS, kind, document, method=METHOD)
+    await capture.add_json(MOUNTS, kind, document, method=METHOD, little=LITTLE_TABLE)
     _account(capture, seen, planned, limits)
     capture.held.kept = []
     if selection.every and not archived:
@@ -112,7 +113,7 @@ async def _capture_mounts(capture: ContainerCapture, limits: MountLimits) -> Non
 
 
 async def _list_withheld(
-    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: MountLimits
+    capture: ContainerCapture, tops: Sequence[tuple[PlannedMount, OpenMount]], limits: MountLimits
 ) -> None:
     """List what is in volumes whose content stays out of the bundle."""
     listing = WithheldList(key=capture.digest_key)
@@ -139,10 +140,10 @@ def _read_all(listing: WithheldList, top: OpenMount) -> None:
 
 
 async def _archive(
-    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: MountLimits
+    capture: ContainerCapture, tops: Sequence[tuple[PlannedMount, OpenMount]], limits: MountLimits
 ) -> bool:
     """Store what is open; return whether a volume is in it."""
-    stream = MountStream(Budget(*limits.memory), Budget(*limits.volumes))
+    stream = MountStream(MountBudget(*limits.memory), MountBudget(*limits.volumes))
     # What is gone with the container comes first.
     order = sorted((top for _, top in tops), key=lambda top: top.volume)
     volumes = any(top.volume for top in order)
@@ -173,7 +174,7 @@ async def _survey(capture: ContainerCapture, limits: MountLimits) -> tuple[Surve
 
 
 def _look(first: int, key: str) -> Survey:
-    pids = companions(first, key)
+    pids = find_members(first, key)
     apart = SeparateThreads()
     apart.look(pids)
     seen = survey([first, *(pid for pid in pids if pid != first), *apart.threads], key)
@@ -207,7 +208,7 @@ async def store(
     return in_time
 
 
-def _judge(each: Planned, archive: MountStream, whole: bool) -> None:
+def _judge(each: PlannedMount, archive: MountStream, whole: bool) -> None:
     """Take back what was promised of a mount that was not read, or not all of it."""
     loss = archive.losses.get(each.path, MountLoss())
     if not whole and each.path not in archive.done:
@@ -219,7 +220,7 @@ def _judge(each: Planned, archive: MountStream, whole: bool) -> None:
         each.size = loss.size or None
 
 
-def _is_partial(capture: ContainerCapture, each: Planned) -> bool:
+def _is_partial(capture: ContainerCapture, each: PlannedMount) -> bool:
     """Whether something that was asked for is missing, and no rule has it so."""
     if each.volume is None or each.outcome.state is State.LISTED:
         return False
@@ -227,7 +228,7 @@ def _is_partial(capture: ContainerCapture, each: Planned) -> bool:
     return selection.wants(each.path, each.volume)
 
 
-def _account_names(capture: ContainerCapture, planned: Sequence[Planned]) -> None:
+def _account_names(capture: ContainerCapture, planned: Sequence[PlannedMount]) -> None:
     """Record which of the volumes that were asked for by name there are not."""
     found = [(each.path, each.volume) for each in planned if each.volume]
     for name in dict.fromkeys(capture.volumes):
@@ -236,7 +237,7 @@ def _account_names(capture: ContainerCapture, planned: Sequence[Planned]) -> Non
             capture.record_gap(f"volume {shortened(name)}", "NotFound", message)
 
 
-def _account_volumes(capture: ContainerCapture, planned: Sequence[Planned]) -> None:
+def _account_volumes(capture: ContainerCapture, planned: Sequence[PlannedMount]) -> None:
     """Say why there is no archive of volumes, though they were asked for."""
     volumes = [each for each in planned if each.volume]
     if not volumes:
@@ -251,7 +252,7 @@ def _account_volumes(capture: ContainerCapture, planned: Sequence[Planned]) -> N
 
 
 def _account(
-    capture: ContainerCapture, seen: Survey, planned: Sequence[Planned], limits: MountLimits
+    capture: ContainerCapture, seen: Survey, planned: Sequence[PlannedMount], limits: MountLimits
 ) -> None:
     """List what is not in an archive, one gap a mount."""
     missing = [each for each in planned if each.outcome.state in _LACKING]

@@ -10,7 +10,6 @@ list is streamed, a namespace at a time.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -21,14 +20,14 @@ from collector.artifacts.processes import METHOD, members
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, portable, readable, streamed
 from collector.node.abandonable import run_abandonable
-from collector.node.borrowed import borrowed
 from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
 from collector.node.threads import SeparateThreads
+from collector.node.unlisted_sockets import unlisted_sockets
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import SourceNotes, shortened
+from forensics_core.bundle.writer import SourceNotes
 
 TABLES = (
     *INET,
@@ -63,7 +62,7 @@ LIMITS = NetworkLimits()
 
 
 @dataclass(slots=True)
-class _Spaces:
+class _NetworkNamespaces:
     """The network namespaces of a container, and who holds its sockets."""
 
     most: int
@@ -80,6 +79,10 @@ class _Spaces:
     """Open files of threads looked at: most have those of their process, and cost it no places."""
     threads_unseen: list[int] = field(default_factory=list)
     """Processes whose threads may have lists of their own that were not looked at."""
+    refused: BoundedNames = field(default_factory=BoundedNames)
+    """Processes that may not be looked at."""
+    apart_unseen: int = 0
+    """Processes of which not all threads were looked at, which may be in other namespaces."""
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class _NetworkRound:
     """One round through the namespaces."""
 
     capture: ContainerCapture
-    spaces: _Spaces
+    spaces: _NetworkNamespaces
     limits: NetworkLimits
     notes: SourceNotes = field(default_factory=SourceNotes)
     cut: set[str] = field(default_factory=set)
@@ -95,6 +98,8 @@ class _NetworkRound:
     """The inodes of the sockets in all tables."""
     hung: int = 0
     missed: int = 0
+    gone: int = 0
+    """Namespaces whose tables no process shows any more."""
 
     async def rows(self) -> AsyncIterator[list[str]]:
         waiting = list(self.spaces.members.items())
@@ -113,6 +118,8 @@ class _NetworkRound:
                 self.cut |= found[1]
                 self.listed |= found[2]
                 yield [found[0]]
+            else:
+                self.gone += 1
         if self.cut or self.hung or self.missed:
             self.notes.flags.add(Flag.TRUNCATED)
 
@@ -127,6 +134,7 @@ class _NetworkRound:
             record_gap("network.json, namespaces", "Hung", message)
         if self.missed:
             self.capture.record_time_gap(f"network.json, {self.missed} namespaces")
+        self._account_spaces()
         if unseen:
             some = ", ".join(map(str, unseen[:50])) + (", ..." if len(unseen) > 50 else "")
             message = (
@@ -142,21 +150,40 @@ class _NetworkRound:
             )
             record_gap("network.json, sockets of threads", "TooLarge", message, requested=False)
 
+    def _account_spaces(self) -> None:
+        """Record which namespaces may be missing."""
+        record_gap, spaces = self.capture.record_gap, self.spaces
+        if self.gone:
+            message = (
+                f"{self.gone} namespaces cannot be read: their processes have ended, or refuse"
+            )
+            record_gap("network.json, namespaces", "Gone", message, requested=False)
+        if spaces.refused.total:
+            message = f"Whose sockets and namespaces are not known: {spaces.refused}"
+            record_gap("network.json, processes", "NotPermitted", message)
+        if spaces.apart_unseen:
+            message = (
+                f"{spaces.apart_unseen} processes have so many threads that not all were looked "
+                "at: one may be in a network namespace of its own"
+            )
+            record_gap("network.json, threads", "TooMany", message, requested=False)
+
     async def account_unlisted(self) -> None:
         """Record which sockets processes hold that no table has.
 
         A socket stays in the network namespace that it was made in, also when its process has left
-        that and nobody is in it any more. Where tables are missing, all of it is told already.
+        that and nobody is in it any more. Where tables are missing, each socket is asked where it
+        is: what lies in a namespace that was looked at may be in what is missing.
         """
-        if self.cut or self.hung or self.missed:
-            return
+        missing = bool(self.cut or self.hung or self.missed)
         try:
             found, first = await run_abandonable(
                 self.limits.unlisted_seconds,
                 "sockets in no table",
-                _unlisted,
-                self.spaces,
+                unlisted_sockets,
+                self.spaces.places,
                 self.listed,
+                {*self.spaces.members} if missing else set[bytes](),
             )
         except Unavailable as hung:
             message = f"It is not known which sockets are in no table: {hung}"
@@ -200,13 +227,19 @@ async def store(
     await reading.account_unlisted()
 
 
-def _find_spaces(numbers: list[int], links: int) -> _Spaces:
-    spaces, apart = _Spaces(links), SeparateThreads()
+def _find_spaces(numbers: list[int], links: int) -> _NetworkNamespaces:
+    spaces, apart = _NetworkNamespaces(links), SeparateThreads()
     apart.look(numbers)
+    spaces.apart_unseen = apart.unseen
     for number in (*numbers, *apart.threads):
-        with suppress(OSError), Process.open(number) as process:
-            spaces.members.setdefault(process.link("ns/net"), []).append(number)
-            _note_holders(process, spaces)
+        try:
+            with Process.open(number) as process:
+                spaces.members.setdefault(process.link("ns/net"), []).append(number)
+                _note_holders(process, spaces)
+        except PermissionError:
+            spaces.refused.add(str(number))
+        except OSError:
+            continue
     for number in numbers:
         with suppress(OSError), Process.open(number) as process:
             for thread in process.other_threads(links):
@@ -215,7 +248,7 @@ def _find_spaces(numbers: list[int], links: int) -> _Spaces:
     return spaces
 
 
-def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
+def _note_holders(process: Process, spaces: _NetworkNamespaces, thread: str = "") -> None:
     """Note what sockets a process has open, or a thread: it may have a list of its own."""
     room = spaces.most - (spaces.thread_links if thread else spaces.links)
     descriptors = process.numbers(f"{thread}fd", room + 1)
@@ -237,36 +270,6 @@ def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
                 holders = spaces.holders.setdefault(inode, [])
                 if process.pid not in holders[-1:]:
                     holders.append(process.pid)
-
-
-def _unlisted(spaces: _Spaces, listed: set[int]) -> tuple[BoundedNames, int]:
-    """Return the sockets that are in no table though still held, and the first one's process."""
-    found, first = BoundedNames(), 0
-    for inode, (pid, name) in spaces.places.items():
-        if inode not in listed:
-            with suppress(OSError), Process.open(pid) as process:
-                # A connection that ended meanwhile left its table, and is no secret.
-                if process.link(name) == b"socket:[%d]" % inode:
-                    first = first or pid
-                    address = _address(process, name, inode)
-                    found.add(f"{_protocol(process, name)}{address} (/proc/{pid}/{name})")
-    return found, first
-
-
-def _address(process: Process, name: str, inode: int) -> str:
-    """Return where a socket is bound, and connected to, where that is to be had."""
-    ends = list[str]()
-    with suppress(OSError), borrowed(process, name, inode) as found:
-        for end in (found.getsockname, found.getpeername):
-            with suppress(OSError):
-                ends.append(shortened(readable(os.fsencode(str(end())))))
-    return "".join(f" {way} {end}" for way, end in zip(("at", "to"), ends, strict=False))
-
-
-def _protocol(process: Process, name: str) -> str:
-    """Return what the kernel calls the protocol of an open socket."""
-    told = os.getxattr(f"/proc/self/fd/{process.folder}/{name}", "system.sockprotoname")
-    return readable(told.rstrip(b"\0"))
 
 
 def _spelled(

@@ -19,19 +19,23 @@ from collector.artifacts import node_network
 from collector.artifacts.node_capture import TIMEOUT, NodeCapture
 from collector.artifacts.node_runtime import RUNTIME, write_runtime
 from collector.container import ContainerCapture
-from collector.documents import document
+from collector.documents import BoundedNames, document
 from collector.node import ebpf, kernel, modules
 from collector.node.abandonable import run_abandonable
 from collector.node.holders import find_holders
+from collector.node.members import find_members
 from collector.node.modules import WAYS
 from collector.node.netlink_fields import NetlinkRow
 from collector.node.network_tables import SYMBOLS
-from collector.node.procfs import companions
 from collector.node.tables import Tables
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, PodRef
 
 KERNEL, EBPF = "kernel.json", "ebpf.json"
+_STILL = (
+    "Nothing runs: what the node's kernel, network, runtime and logs say of the containers is not "
+    "captured"
+)
 _SORTS = {"programs": "program", "maps": "map", "links": "link"}
 
 
@@ -51,15 +55,18 @@ async def collect(
 ) -> None:
     """Store what was asked for of the node that these containers run on.
 
-    Nothing where nothing runs, and only a gap where the node is not this machine.
+    Only a gap where nothing runs, or where the node is not this machine.
     """
     running = [capture for capture in captures if capture.container.pid is not None]
-    if not running or {ArtifactKind.PROCESSES, ArtifactKind.NETWORK}.isdisjoint(wanted):
+    if not captures or {ArtifactKind.PROCESSES, ArtifactKind.NETWORK}.isdisjoint(wanted):
         return
     keys = (capture.container.key for capture in captures)
     of_pod = (pod.uid, f"{pod.namespace}/{pod.name}") if pod else ()
-    node = NodeCapture(running, (*keys, *of_pod))
-    if node.runtime.machine is None:
+    containers = tuple(capture.container for capture in captures)
+    node = NodeCapture(running or captures, (*keys, *of_pod), containers)
+    if not running:
+        node.record_gap("", "NotRunning", _STILL)
+    elif node.runtime.machine is None:
         node.record_gap("", "Remote", "The containers run on another machine")
     else:
         await _collect(node, wanted)
@@ -123,8 +130,8 @@ def _describe(node: NodeCapture) -> dict[str, Any]:
 
 async def write_ebpf(node: NodeCapture) -> None:
     """Store programs, maps and links of eBPF."""
-    tables = Tables(node.limit)
-    await run_abandonable(TIMEOUT, EBPF, _read_ebpf, tables, node)
+    tables, lacking = Tables(node.limit), BoundedNames()
+    await run_abandonable(TIMEOUT, EBPF, _read_ebpf, tables, node, lacking)
     cut = bool(tables.cut)
     parts = chain(tables.parts({"method": "bpf"}), "\n")
     await node.add(EBPF, ArtifactKind.PROCESSES, parts, "bpf", cut=cut)
@@ -132,9 +139,15 @@ async def write_ebpf(node: NodeCapture) -> None:
         node.record_gap(f"{EBPF}, its rest", "TooLarge", f"Cut: {', '.join(tables.cut)}")
     for name, (why, message) in tables.missing.items():
         node.record_gap(f"{EBPF}, {name}", why, message)
+    if lacking.total:
+        message = (
+            "Not all that is in these maps of the pod's processes is there, because they are large,"
+            f" of a type that is not read, or refuse: {lacking}"
+        )
+        node.record_gap(f"{EBPF}, values", "TooLarge", message)
 
 
-def _read_ebpf(tables: Tables, node: NodeCapture) -> None:
+def _read_ebpf(tables: Tables, node: NodeCapture, lacking: BoundedNames) -> None:
     ours, held, maps = _members(node), node.holders.objects, set[int]()
     for name, sort in _SORTS.items():
         word = "prog" if sort == "program" else sort
@@ -148,6 +161,8 @@ def _read_ebpf(tables: Tables, node: NodeCapture) -> None:
                 number for (kind, number), pids in held.items() if kind == "map" and ours & {*pids}
             }
             rows = _noting_maps(rows, ours, maps)
+        elif sort == "map":
+            rows = _noting_values(rows, maps, lacking)
         tables.take(name, rows)
 
 
@@ -160,6 +175,15 @@ def _noting_maps(
         yield row
 
 
+def _noting_values(
+    rows: Iterator[NetlinkRow], maps: Set[int], lacking: BoundedNames
+) -> Iterator[NetlinkRow]:
+    for row in rows:
+        if row["id"] in maps and ("values" not in row or "valuesCut" in row):
+            lacking.add(f"{row['id']} ({row['type']})")
+        yield row
+
+
 def _members(node: NodeCapture) -> Set[int]:
     """Return the processes of the pod."""
     found = set[int]()
@@ -168,5 +192,5 @@ def _members(node: NodeCapture) -> Set[int]:
             found.update(chain.from_iterable(capture.namespaces.values()))
             continue
         with suppress(OSError):
-            found.update(companions(capture.container.pid or 0, capture.container.key))
+            found.update(find_members(capture.container.pid or 0, capture.container.key))
     return found

@@ -9,7 +9,7 @@ from collector.container import ContainerCapture
 from collector.node.holders import MAX_LINKS, Holders
 from collector.node.modules import Modules
 from collector.node.tables import reason
-from collector.runtimes.runtime import Runtime, Unavailable
+from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Flag, NotCaptured
@@ -27,9 +27,11 @@ class NodeCapture:
     """Where the files of the node come from, and where they go."""
 
     captures: Sequence[ContainerCapture]
-    """The pod's containers in which something runs; there is one at least."""
+    """The pod's containers in which something runs, of which there is one at least; else all."""
     words: tuple[str, ...] = ()
     """What a line of a log has that is about the pod: its uid, its name, ids of its containers."""
+    containers: tuple[ContainerInfo, ...] = ()
+    """All of the pod's containers that are captured, those too in which nothing runs."""
     modules: Modules = field(default_factory=Modules)
     holders: Holders = field(default_factory=Holders)
     added: int = 0

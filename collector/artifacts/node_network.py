@@ -21,7 +21,7 @@ from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.network_tables import (
     WrongNamespace,
-    go_into,
+    enter_namespace,
     read_connections,
     read_firewall,
     read_network,
@@ -192,7 +192,7 @@ def _inside(
     for number in members:
         try:
             with Process.open(number) as process:
-                go_into(process, space)
+                enter_namespace(process, space)
                 head = {"namespace": readable(space), "host": space == machine_network()}
                 return head | read(tables, process)
         except _ENDED:

@@ -16,7 +16,7 @@ from collector.artifacts.node_capture import TIMEOUT, NodeCapture
 from collector.documents import document
 from collector.node.abandonable import run_abandonable
 from collector.node.kernel_log import kernel_log
-from collector.node.node_log import find_kernel_lines, find_lines
+from collector.node.node_log import NodeLog, find_kernel_lines, find_lines
 from collector.node.tables import reason
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -48,18 +48,20 @@ async def write_runtime(node: NodeCapture) -> None:
 
 
 async def _events(node: NodeCapture) -> dict[str, Any]:
-    told = await node.runtime.events([each.container for each in node.captures], SECONDS)
-    lines = [line for line in told.splitlines() if line.strip()]
-    return {"seconds": SECONDS, "rows": [json.loads(line) for line in lines]}
+    told = await node.runtime.events(node.containers, SECONDS)
+    if told.cut:
+        message = "The runtime remembers a number of events only, of all containers: older ones"
+        node.record_gap(f"{RUNTIME}, older events", "TooMany", f"{message} may be missing")
+    return {"seconds": SECONDS, "rows": [json.loads(line) for line in told.lines.splitlines()]}
 
 
 async def _node_log(node: NodeCapture) -> list[dict[str, Any]]:
     machine = node.runtime.machine
     if machine is None:
         raise Unavailable("The runtime's machine is another one", reason="Remote")
-    found = await run_abandonable(TIMEOUT, "logs of the node", find_lines, machine, node.words)
-    for path, why in found.unreadable.items():
-        node.record_gap(f"{RUNTIME}, {path}", "Unreadable", why)
+    look = find_lines, machine, node.words, _began(node)
+    found = await run_abandonable(TIMEOUT, "logs of the node", *look)
+    _account(node, "nodeLog", found)
     if not found.files:
         message = "The node has no journal and no files of logs where these are looked for"
         raise Unavailable(message, reason="NotSupported")
@@ -69,14 +71,33 @@ async def _node_log(node: NodeCapture) -> list[dict[str, Any]]:
 async def _kernel_log(node: NodeCapture) -> dict[str, Any]:
     """Return the kernel's lines, as its buffer has them, or else as the node's logs do."""
     try:
-        method, rows = await run_abandonable(TIMEOUT, "the kernel's log", kernel_log)
+        told = await run_abandonable(TIMEOUT, "the kernel's log", kernel_log)
     except OSError:
         machine = node.runtime.machine
         if machine is None:
             raise
-        found = await run_abandonable(TIMEOUT, "logs of the node", find_kernel_lines, machine)
+        look = find_kernel_lines, machine, _began(node)
+        found = await run_abandonable(TIMEOUT, "logs of the node", *look)
         if not found.files:
             raise
+        _account(node, "kernelLog", found)
         # In a Job, whose seccomp profile and devices leave no other way to them.
         return {"source": "nodeLog", "files": found.files}
-    return {"source": method, "rows": rows}
+    if told.lost:
+        message = "The newest of the kernel's buffer is kept; other lines were in it"
+        node.record_gap(f"{RUNTIME}, kernelLog, its rest", "TooLarge", message)
+    return {"source": told.source, "rows": told.rows}
+
+
+def _began(node: NodeCapture) -> float:
+    """Return since when lines may be about the pod."""
+    return min((each.made for each in node.containers), default=0.0)
+
+
+def _account(node: NodeCapture, what: str, found: NodeLog) -> None:
+    """Record what was not looked through."""
+    for path, why in found.unreadable.items():
+        node.record_gap(f"{RUNTIME}, {path}", "Unreadable", why)
+    if found.older.total:
+        message = f"Lines about the pod may be in what was not looked through: {found.older}"
+        node.record_gap(f"{RUNTIME}, {what}, older lines", "TooLarge", message)

@@ -30,12 +30,14 @@ from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, streamed
 from collector.node.abandonable import HangTimeouts, run_abandonable
+from collector.node.members import SECONDS, find_members
 from collector.node.process_row import ROW_LIMITS, ProcessRow, RowBudget, RowLimits, describe
-from collector.node.procfs import Process, companions
+from collector.node.procfs import Process
 from collector.node.proctree import ProcTree
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.layout import EXECS
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
 
@@ -83,6 +85,8 @@ class _ProcessRound:
     """Processes of which this process may not read all."""
     entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Those that were started from outside, with a summary of each."""
+    unnamed: int = 0
+    """More of them, which only have their rows."""
     timeouts: HangTimeouts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,8 +102,8 @@ class _ProcessRound:
             row = await self._row(number)
             if row:
                 row |= self.found.facts(number)
-            if row and row["entered"] and len(self.entered) < self.limits.entered:
-                self.entered[number] = execs.summary(row)
+            if row and row["entered"]:
+                self._note_entered(number, row)
             if row and "exe" in row:
                 # Apart from the row: a large program must not make its process seem to hang.
                 row |= await self.programs.describe(number)
@@ -111,6 +115,12 @@ class _ProcessRound:
                 yield [text]
         if self.missed or self.hung.total or self.cut_total:
             self.notes.flags.add(Flag.TRUNCATED)
+
+    def _note_entered(self, number: int, row: ProcessRow) -> None:
+        if len(self.entered) < self.limits.entered:
+            self.entered[number] = execs.summary(row)
+        else:
+            self.unnamed += 1
 
     async def _row(self, number: int) -> ProcessRow | None:
         try:
@@ -135,6 +145,12 @@ class _ProcessRound:
         """Record what is not there."""
         if self.missed:
             self.capture.record_time_gap(f"{NAME}, {self.missed} processes")
+        if self.unnamed:
+            message = (
+                f"{self.unnamed} more processes were started from outside: 'entered' in {NAME} "
+                "says which"
+            )
+            self.capture.record_gap(f"{EXECS}, its rest", "TooMany", message, requested=False)
         if self.hung.total:
             self.capture.record_gap(
                 f"{NAME}, details", "Hung", f"/proc said nothing of {self.hung}"
@@ -182,7 +198,7 @@ async def collect(capture: ContainerCapture, limits: ProcessLimits = LIMITS) -> 
     await deleted.store(capture)
     reading.account()
     found.account(capture)
-    await execs.store(capture, found.told, reading.entered)
+    await execs.store(capture, found.listed, reading.entered)
     tree = ProcTree(reading.room.contents)
     await procarchive.store(capture, tree, found.family, numbers, reading.timeouts)
 
@@ -190,13 +206,15 @@ async def collect(capture: ContainerCapture, limits: ProcessLimits = LIMITS) -> 
 async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
     """Return the container's processes; where there are none to see, record why `kind` is missing.
 
-    A container in which nothing runs has no processes: nothing that was asked for is lost.
+    A container in which nothing runs has no processes: nothing that was asked for is lost. Numbers
+    are not tried where that was done, or will be, for the list of processes.
     """
     found: list[int] = []
+    seconds = 0.0 if ArtifactKind.PROCESSES in capture.wanted else SECONDS
     try:
         with suppress(FileNotFoundError):
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
-            found = await to_thread.run_sync(companions, first, capture.container.key)
+            found = await to_thread.run_sync(find_members, first, capture.container.key, seconds)
     except Unavailable as why:
         record_missing(capture, kind, why)
         return []

@@ -41,6 +41,7 @@ def describe(
     if sandbox is not None:
         content["sandbox"] = plain(sandbox)
     pid = task.pid if task else verbose(info).get("pid")
+    times = status.created_at, sandbox.created_at if sandbox else 0
     paused = task is not None and task.status in {containerd.TASK_PAUSED, containerd.TASK_PAUSING}
     return ContainerInfo(
         container_id=f"{scheme}://{status.id}",
@@ -51,6 +52,7 @@ def describe(
         pid=pid if isinstance(pid, int) and pid > 0 and _runs(status) else None,
         log_streams=(),
         document=document(content),
+        made=min(when for when in times if when) / 1e9 if any(times) else 0.0,
     )
 
 

@@ -30,6 +30,7 @@ from collector.runtimes.runtime import (
     ListedContainer,
     LogStream,
     RuntimeChange,
+    RuntimeEvents,
     RuntimeProcesses,
     Unavailable,
     split_reference,
@@ -133,7 +134,7 @@ class CriRuntime:
             f"{self.scheme} itself makes no archive of '{container.name}'", reason="NotSupported"
         )
 
-    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> RuntimeEvents:
         """Raise `Unavailable`: the CRI tells events as they come, and keeps none."""
         raise Unavailable(f"{self.scheme} keeps no events of before", reason="NotSupported")
 
@@ -170,8 +171,8 @@ class CriRuntime:
     async def log_files(self, container: ContainerInfo) -> AsyncIterator[LogFiles]:
         """Open the container's log, those of its former starts, and rotated ones."""
         path = inspection.log_path(container)
-        names = await run_abandonable(TIMEOUT, "the logs", log_names, self._host, path)
-        async with open_logs(self._host, names) as logs:
+        found = await run_abandonable(TIMEOUT, "the logs", log_names, self._host, path)
+        async with open_logs(self._host, found.names, found.unlisted) as logs:
             yield logs
 
     def logs(
@@ -187,18 +188,22 @@ class CriRuntime:
         return ""
 
     async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
-        """Return what containerd says of the container's processes; CRI-O says nothing."""
+        """Return what containerd says of the container's processes.
+
+        Raises `Unavailable` of CRI-O, which says nothing of them.
+        """
         if not self._containerd:
-            return RuntimeProcesses()
+            raise Unavailable(f"{self.scheme} does not list them", reason="NotSupported")
         request = containerd.ListPidsRequest(container_id=container.key)
         said = await self._channel.call(
             f"{_TASKS}/ListPids", request, containerd.ListPidsResponse, namespace=NAMESPACE
         )
-        execs = []
-        for pid, key in inspection.exec_sessions(said)[:MAX_EXECS]:
+        execs, sessions = [], inspection.exec_sessions(said)
+        for pid, key in sessions[:MAX_EXECS]:
             if task := await self._task(container.key, key):
                 execs.append(inspection.exec_session(pid, task))
-        return RuntimeProcesses(tuple(each.pid for each in said.processes), tuple(execs))
+        pids = tuple(each.pid for each in said.processes)
+        return RuntimeProcesses(pids, tuple(execs), len(sessions) - len(execs))
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""

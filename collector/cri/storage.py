@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri.inspection import destinations, details, specification
-from collector.files.logfiles import LogName
+from collector.files.logfiles import LogName, LogNames
 from collector.files.mounts import mounted_beneath, mounted_layers
 from collector.files.overlay import OverlayDirectories, layers_beside, parse_options
 from collector.files.safe_open import FOLDER, opened
@@ -69,25 +69,28 @@ MAX_NAMES = 100_000
 _LOG = re.compile(r"(\d+)\.log(\..+)?")
 
 
-def log_names(host: Host, log_path: str) -> list[LogName]:
+def log_names(host: Host, log_path: str, most: int = MAX_NAMES) -> LogNames:
     """Return the logs beside `log_path`, the newest last; just that one if they cannot be listed.
 
     What has a log's name but is a link or a folder is among them: opening it fails and is told.
     """
     path = PurePosixPath(log_path)
     if not path.name:
-        return []
+        return LogNames([])
+    found, unlisted = list[str](), ""
     try:
-        found = _listed(host, path)
-    except OSError:
-        found = []
-    return [_log(path.parent, name) for name in sorted({*found, path.name}, key=_age)]
-
-
-def _listed(host: Host, path: PurePosixPath) -> list[str]:
-    with opened(host.open(str(path.parent), FOLDER)) as folder, os.scandir(folder) as entries:
-        seen = (entry.name for entry in islice(entries, MAX_NAMES))
-        return [name for name in seen if name.startswith(path.name) or _LOG.fullmatch(name)]
+        with opened(host.open(str(path.parent), FOLDER)) as folder, os.scandir(folder) as entries:
+            for number, entry in enumerate(islice(entries, most + 1)):
+                if number == most:
+                    unlisted = f"{path.parent} has more than {most} names"
+                elif entry.name.startswith(path.name) or _LOG.fullmatch(entry.name):
+                    found.append(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # so is the log, which opening it tells
+    except OSError as error:
+        unlisted = f"{path.parent} cannot be listed: {error.strerror}"
+    names = [_log(path.parent, name) for name in sorted({*found, path.name}, key=_age)]
+    return LogNames(names, unlisted)
 
 
 def _log(folder: PurePosixPath, name: str) -> LogName:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 
+from collector.docker.logs import nanoseconds
 from collector.docker.storage import log_driver
 from collector.runtimes.runtime import (
     ContainerInfo,
     ListedContainer,
     LogStream,
+    RuntimeEvents,
     Unavailable,
     shortened_words,
 )
 from forensics_core.errors import ContainerGone, RuntimeUnavailable, SourceError, UsageError
 
+MAX_EVENTS = 256
+"""Events that an engine remembers."""
 _NAME = "io.kubernetes.container.name"
 
 
@@ -51,10 +56,30 @@ def described(document: bytes) -> ContainerInfo:
         image=config.get("Image", ""),
         image_id=said.get("Image", ""),
         state=state["Status"],
+        # 0 of a container that does not run.
         pid=state.get("Pid") or None,
         log_streams=streams,
         document=document,
+        made=_seconds(said.get("Created")),
     )
+
+
+def _seconds(text: object) -> float:
+    with suppress(ValueError, TypeError):
+        return nanoseconds(str(text)) / 1e9
+    return 0.0
+
+
+def events_of(told: bytes, keys: Set[str]) -> RuntimeEvents:
+    """Return the events that are about the containers with these IDs."""
+    lines = [line for line in told.splitlines() if line.strip()]
+    ours = [line for line in lines if _container_of(line) in keys]
+    return RuntimeEvents(b"\n".join(ours), cut=len(lines) >= MAX_EVENTS)
+
+
+def _container_of(line: bytes) -> str:
+    said: dict[str, Any] = json.loads(line)
+    return str(said["Actor"]["ID"]) if said["Type"] == "container" else ""
 
 
 def exec_session(document: bytes) -> dict[str, Any]:
@@ -82,6 +107,7 @@ def refusal(status: int, body: bytes) -> Exception:
         said = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
         said = body.decode(errors="replace").strip() or f"status {status}"
+    # A container that is being removed is a conflict, 409, which only its words tell from others.
     if status == 404 or "dead or marked for removal" in said:
         return ContainerGone(
             f"The Docker Engine says: {said}", hint="It was removed; what was read of it is kept"

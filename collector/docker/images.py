@@ -20,7 +20,7 @@ from anyio import to_thread
 from collector.files import view
 from collector.files.overlay import OverlayDirectories
 from collector.layers.content import ContentStore, ImageContent, parsed
-from collector.layers.promised import ImageLayers, Lost, Promised
+from collector.layers.promised import ImageLayers, MissingArchive, PromisedLayer
 from collector.layers.tarsplit import TarSplit
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo, Unavailable
@@ -92,7 +92,7 @@ def _of_overlay2(root: str, key: str, layers: OverlayDirectories, host: Host) ->
             f"The image has {len(ids)} layers, the container's overlay {len(folders)}",
             reason="NotTheLayers",
         )
-    found, chain = list[Promised](), ""
+    found, chain = list[PromisedLayer](), ""
     for diff_id, folder in zip(ids, image, strict=True):
         chain = f"sha256:{_sha256(f'{chain} {diff_id}')}" if chain else diff_id
         found.append(_layer(root, chain, diff_id, folder, host))
@@ -113,20 +113,22 @@ def _diff_ids(folder: str, key: str, host: Host) -> tuple[str, ...]:
     return tuple(str(each) for each in ids or ())
 
 
-def _layer(root: str, chain: str, diff_id: str, folder: bytes, host: Host) -> Promised:
+def _layer(root: str, chain: str, diff_id: str, folder: bytes, host: Host) -> PromisedLayer:
     kept = f"{root}/image/overlay2/layerdb/{chain.replace(':', '/')}"
     source = _source(root, kept, folder, host)
-    return Promised(diff_id, folder, source, _size(kept, host), bottom=chain == diff_id)
+    return PromisedLayer(diff_id, folder, source, _size(kept, host), bottom=chain == diff_id)
 
 
-def _source(root: str, kept: str, folder: bytes, host: Host) -> TarSplit | Lost:
+def _source(root: str, kept: str, folder: bytes, host: Host) -> TarSplit | MissingArchive:
     try:
         cache = host.read(f"{kept}/cache-id").decode()
         os.close(host.open(f"{kept}/tar-split.json.gz"))
     except (OSError, UnicodeDecodeError):
-        return Lost("NotFound", "The engine has nothing that tells what its archive was")
+        return MissingArchive("NotFound", "The engine has nothing that tells what its archive was")
     if not _CACHE_ID.fullmatch(cache) or folder != os.fsencode(f"{root}/overlay2/{cache}/diff"):
-        return Lost("NotTheLayers", f"The engine keeps this layer elsewhere: {cache[:100]}")
+        return MissingArchive(
+            "NotTheLayers", f"The engine keeps this layer elsewhere: {cache[:100]}"
+        )
     return TarSplit(host, f"{kept}/tar-split.json.gz")
 
 
@@ -142,6 +144,7 @@ class _Nothing:
 
     word = "none"
     independent = True
+    unlooked = 0
 
     def read(self, folder: int) -> Any:
         """Yield nothing."""
@@ -156,8 +159,8 @@ class _Nothing:
         return iter(())
 
 
-def _between(folder: bytes) -> Promised:
-    return Promised("", folder, _Nothing(), placeholders=_PLACEHOLDERS)
+def _between(folder: bytes) -> PromisedLayer:
+    return PromisedLayer("", folder, _Nothing(), placeholders=_PLACEHOLDERS)
 
 
 def _sha256(text: str) -> str:

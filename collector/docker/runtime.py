@@ -24,7 +24,15 @@ from anyio import to_thread
 
 from collector.docker import images
 from collector.docker import logs as dockerlogs
-from collector.docker.answers import described, exec_session, listed, refusal, streamed, unreachable
+from collector.docker.answers import (
+    described,
+    events_of,
+    exec_session,
+    listed,
+    refusal,
+    streamed,
+    unreachable,
+)
 from collector.docker.logs import nanoseconds, stamp
 from collector.docker.storage import log_names, storage
 from collector.documents import rows
@@ -41,6 +49,7 @@ from collector.runtimes.runtime import (
     ListedContainer,
     LogStream,
     RuntimeChange,
+    RuntimeEvents,
     RuntimeProcesses,
     Unavailable,
     refuse_sandboxed,
@@ -61,11 +70,11 @@ READ_BUFFER = 1024 * 1024
 """Bytes of an answer that may wait to be read."""
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 """Seconds after which an engine that says nothing is given up."""
-WALKING = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
+WALK_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 """The same where it first walks through a whole file system, and may be long about it."""
 
 _SCHEMES = ("unix://", "tcp://", "http://", "https://")
-_NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError)
 """What reading an answer raises that no engine gives."""
 _ALL = "containers/json?all=1"
 _KINDS = {0: "C", 1: "A", 2: "D"}
@@ -167,7 +176,7 @@ class DockerRuntime:
         self, container: ContainerInfo
     ) -> AsyncIterator[AsyncIterator[RuntimeChange]]:
         """Read the engine's list of differences, as `docker diff` shows it."""
-        async with self._get(f"containers/{container.key}/changes", WALKING) as blocks:
+        async with self._get(f"containers/{container.key}/changes", WALK_TIMEOUT) as blocks:
             yield (
                 RuntimeChange(_KINDS[row["Kind"]], row["Path"])  # type: ignore[arg-type]  # three literals
                 async for row in rows(blocks)
@@ -221,7 +230,7 @@ class DockerRuntime:
     @asynccontextmanager
     async def export(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[bytes]]:
         """Read the archive that `docker export` makes."""
-        async with self._get(f"containers/{container.key}/export", WALKING) as blocks:
+        async with self._get(f"containers/{container.key}/export", WALK_TIMEOUT) as blocks:
             yield blocks
 
     @asynccontextmanager
@@ -255,16 +264,17 @@ class DockerRuntime:
         for key in keys[:MAX_EXECS]:
             with suppress(ContainerGone), self._understanding():
                 found.append(exec_session(await self._read(f"exec/{quote(key, safe='')}/json")))
-        return RuntimeProcesses(execs=tuple(found))
+        return RuntimeProcesses(execs=tuple(found), omitted=len(keys) - len(found))
 
-    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
-        """Return what the engine remembers, which is its last 256 events, of all containers."""
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> RuntimeEvents:
+        """Return what the engine remembers, which is its last 256 events, of all that it does."""
         with self._understanding(ContainerGone):
             now = nanoseconds(json.loads(await self._read("info"))["SystemTime"])
         since, until = stamp(now - seconds * 10**9), stamp(now)
-        wanted = json.dumps({"container": [container.key for container in containers]})
-        query = f"since={since}&until={until}&filters={quote(wanted, safe='')}"
-        return await self._read(f"events?{query}")
+        # All of them: only their number says whether there were more.
+        told = await self._read(f"events?since={since}&until={until}")
+        with self._understanding(ContainerGone):
+            return events_of(told, {container.key for container in containers})
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""
@@ -274,13 +284,13 @@ class DockerRuntime:
 
     async def pause(self, container: ContainerInfo) -> None:
         """Freeze the container's processes."""
-        await self._tell(f"containers/{container.key}/pause")
+        await self._ask(f"containers/{container.key}/pause")
 
     async def resume(self, container: ContainerInfo) -> None:
         """Let the container's processes go on."""
-        await self._tell(f"containers/{container.key}/unpause")
+        await self._ask(f"containers/{container.key}/unpause")
 
-    async def _tell(self, path: str) -> None:
+    async def _ask(self, path: str) -> None:
         try:
             answer = await self._client.session.post(f"{self._client.docker_host}/{path}")
         except (aiohttp.ClientError, OSError) as error:
@@ -295,7 +305,7 @@ class DockerRuntime:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, (*_NONSENSE, *nonsense)):
+            if not isinstance(error, (*_MALFORMED, *nonsense)):
                 raise
             raise RuntimeUnavailable(
                 f"What answers at {self.host} is not a Docker Engine",
@@ -319,6 +329,7 @@ class DockerRuntime:
     async def _get(
         self, path: str, limits: aiohttp.ClientTimeout = TIMEOUT
     ) -> AsyncIterator[AsyncIterator[bytes]]:
+        # Without a version in front of the path the engine answers in its newest one.
         url = f"{self._client.docker_host}/{path}"
         try:
             answer = await self._client.session.get(url, read_bufsize=READ_BUFFER, timeout=limits)

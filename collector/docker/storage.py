@@ -83,11 +83,22 @@ def _data_root(said: dict[str, Any]) -> str:
 
 
 def _overlay2(data: dict[str, str], host: Host) -> OverlayDirectories:
-    """Return the layers; only the kernel says how a rootless engine marks what is deleted."""
+    """Return the layers; a rootless engine marks by other attributes what is deleted, as the
+    kernel says while it is mounted."""
     lower_layers = tuple(os.fsencode(path) for path in data["LowerDir"].split(":"))
     layers = OverlayDirectories(os.fsencode(data["UpperDir"]), lower_layers)
     seen = mounted_layers(Path(data["MergedDir"]), host)
+    if seen is None and _is_rootless(host, layers.upper):
+        return replace(layers, marks=b"user.overlay.")
     return replace(layers, marks=seen.marks) if seen else layers
+
+
+def _is_rootless(host: Host, upper: bytes) -> bool:
+    """Whether the engine is a user's own: the folder of all its layers is that user's then."""
+    folder = upper.rpartition(b"/")[0].rpartition(b"/")[0]
+    with suppress(OSError), opened(host.open(folder)) as place:
+        return os.fstat(place).st_uid != 0
+    return False
 
 
 JSON_FILE = "json-file.log"

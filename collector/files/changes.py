@@ -151,6 +151,8 @@ class ChangeSet:
                 yield from self._lost(pending, image, covered, {*names}, deeper)
             except OSError as error:
                 self._trouble(pending.path, error)
+            if image.cut or covered.cut or len(names) > self.max_rows:
+                self.unlisted.add(readable(b"/" + pending.path))
         self.waiting.push(deeper)
 
     def _names(self, folder: int) -> list[bytes]:

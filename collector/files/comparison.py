@@ -51,6 +51,7 @@ class FileComparer:
         if was and _same_size_and_time(status, was.status):
             alike = yield from self._same_content(row, was)
             if alike is False:
+                # Writing moves the time: somebody has put it back with utimensat(2).
                 row["notes"].append("mtimeRestored")
             elif alike and same and same_status(status, was.status):
                 row["notes"].append("identical")

@@ -75,6 +75,7 @@ def attributes(place: int, marks: bytes) -> Attributes:
         if error.errno == errno.EOPNOTSUPP:
             return {}
         raise
+    # `trusted.overlay.overlay.x` is what a container set as `trusted.overlay.x`, since Linux 6.7.
     escaped = marks + b"overlay."
     told = {
         name.replace(escaped, marks, 1) if name.startswith(escaped) else name: attribute(

@@ -17,8 +17,10 @@ from typing import Any
 
 from collector.files.safe_open import attribute, open_data, open_folder, opened
 
+# Its number is made with the size of a long, though the kernel writes an int.
 _GETFLAGS = struct.calcsize("l") << 16 | 0x80006601
 _FSGETXATTR = 0x801C581F
+# struct fsxattr, of which the project is the fourth number.
 _PROJECT = struct.Struct("=12xI12x")
 _NAMES = {
     0x00000001: "secureDelete",

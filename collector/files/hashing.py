@@ -17,7 +17,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from collector.files.safe_open import open_data, opened
-from forensics_core.tarindex.content import MAX_HOLES
+from forensics_core.tarindex.sparse import MAX_HOLES
 
 MAX_FILE = 4 * 1024**3
 """Bytes of one file that are hashed; a longer one gets none."""
@@ -83,6 +83,7 @@ def _next_data(data: int, offset: int) -> int:
     try:
         return os.lseek(data, offset, os.SEEK_DATA)
     except OSError as error:
+        # There is no data any more: a hole up to the end, or the end itself.
         if error.errno != errno.ENXIO:
             raise
         return max(os.fstat(data).st_size, offset)

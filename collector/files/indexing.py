@@ -17,7 +17,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from collector.container import ContainerCapture
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, Compression
-from forensics_core.bundle.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
+from forensics_core.bundle.ends import LITTLE_INDEX, with_ends
+from forensics_core.bundle.layout import MOUNTS, ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import ArtifactSpec, SourceNotes
 from forensics_core.storage.objects import Buffer
@@ -59,6 +60,8 @@ async def indexed(
             await index.close()
             if index.damage:
                 notes.flags.add(Flag.TRUNCATED)
+    if lookup:
+        lookup[-1] = with_ends(lookup[-1], _ends(capture, names[0]))
     await capture.bundle.add(_label(capture, names[1], kind), _each(lookup))
     capture.added += 1
     if index.damage:
@@ -81,8 +84,19 @@ async def _store_rows(
     # Closed by whoever takes the rows: the thread that hands them on waits for nobody else, and is
     # reached by no cancellation.
     async with inlet:
-        await capture.bundle.add(label, frames(), notes, framed=True)
+        await capture.bundle.add(label, frames(), notes, framed=True, little=LITTLE_INDEX)
     capture.added += 1
+
+
+def _ends(capture: ContainerCapture, index: str) -> dict[str, bytes]:
+    """Return what the writer kept of what a reader needs next: the index, its archive, and what
+    is mounted in the file system."""
+    wanted = [index, index.replace(".index.jsonl", ".tar")]
+    wanted += [MOUNTS] if index == ROOTFS_INDEX else []
+    kept = (
+        (name, capture.bundle.ends.pop(container_file(capture.name, name), b"")) for name in wanted
+    )
+    return {name: end for name, end in kept if end}
 
 
 def _label(capture: ContainerCapture, name: str, kind: ArtifactKind) -> ArtifactSpec:

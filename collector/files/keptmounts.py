@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from collector.documents import readable
-from collector.files.mountplan import KEPT, MountOutcome, Planned, State
+from collector.files.mountplan import KEPT, MountOutcome, PlannedMount, State
 from collector.files.safe_open import mount_number
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.node.deletedfiles import SharedDescriptor
@@ -34,8 +34,8 @@ _UP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 async def plan_kept(
-    kept: Sequence[KeptReference], mounts: Sequence[Planned], seconds: float = SECONDS
-) -> list[Planned]:
+    kept: Sequence[KeptReference], mounts: Sequence[PlannedMount], seconds: float = SECONDS
+) -> list[PlannedMount]:
     """Return what becomes of each; `mounts` are those in sight, which may be of the same ones."""
     # Where a part of one is mounted, its other parts are nowhere; of volumes nothing comes in here.
     known = {
@@ -43,11 +43,11 @@ async def plan_kept(
         for each in reversed(mounts)
         if each.seen and (each.seen.mount.root == b"/" or each.volume)
     }
-    found, stuck = list[Planned](), 0
+    found, stuck = list[PlannedMount](), 0
     for each in kept:
         path = KEPT + b"/%d/" % each.pid + each.where.encode()
         missing = MountOutcome(State.MISSING, "NotVisible", _unmounted_message(each))
-        planned = Planned(path, b"", b"", missing, kept=each)
+        planned = PlannedMount(path, b"", b"", missing, kept=each)
         found.append(planned)
         if stuck >= MAX_STUCK or each.held is None:
             continue
@@ -73,7 +73,7 @@ def _unmounted_message(kept: KeptReference) -> str:
     )
 
 
-def _look(planned: Planned, held: SharedDescriptor, known: dict[bytes, Planned]) -> None:
+def _look(planned: PlannedMount, held: SharedDescriptor, known: dict[bytes, PlannedMount]) -> None:
     kind = _MEMORY.get(_statfs_type(held.number))
     device = os.fstat(held.number).st_dev
     planned.device = b"%d:%d" % (os.major(device), os.minor(device))
@@ -122,7 +122,7 @@ def kept_folders(paths: Iterable[bytes]) -> list[bytes]:
     return list(found)
 
 
-def incomplete(planned: Planned) -> MountOutcome | None:
+def incomplete(planned: PlannedMount) -> MountOutcome | None:
     """Return what to say of a file system of which a single file is all that is in sight."""
     if planned.kept is None or planned.kept.folder or planned.state is not State.CAPTURED:
         return None

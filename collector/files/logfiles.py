@@ -12,7 +12,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anyio import CancelScope, to_thread
 
@@ -34,6 +34,16 @@ class LogName:
     path: str
     name: str
     media_type: str = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class LogNames:
+    """The logs of a container."""
+
+    names: list[LogName]
+    """The newest last."""
+    unlisted: str = ""
+    """Why there may be others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +79,22 @@ class LogFiles:
     """The names of logs that could not be opened, and why."""
     total: int = 0
     """How many logs there are, those too that are too many to be opened."""
+    unlisted: str = ""
+    """Why there may be others."""
 
 
 @asynccontextmanager
-async def open_logs(host: Host, names: Iterable[LogName]) -> AsyncIterator[LogFiles]:
-    """Open the newest of the logs `names`, of which the newest is last, for the block."""
+async def open_logs(
+    host: Host, names: Iterable[LogName], unlisted: str = ""
+) -> AsyncIterator[LogFiles]:
+    """Open the newest of the logs `names`, of which the newest is last, for the block.
+
+    `unlisted` says why there may be others.
+    """
     with ExitStack() as stack:
         try:
-            yield await run_abandonable(TIMEOUT, "the logs", _open_all, stack, host, [*names])
+            found = await run_abandonable(TIMEOUT, "the logs", _open_all, stack, host, [*names])
+            yield replace(found, unlisted=unlisted)
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(stack.close)

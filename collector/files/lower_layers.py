@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 
 from collector.files.safe_open import PLACE, attribute, open_strictly, opened
 
@@ -27,6 +26,7 @@ LayerPath = tuple[int, bytes]
 
 def is_whiteout(status: os.stat_result, place: int, marks: bytes) -> bool:
     """Return whether an entry of a layer says that its name is deleted."""
+    # A device 0:0; or, since Linux 6.7, where none can be made, an empty file that is marked.
     if stat.S_ISCHR(status.st_mode):
         return status.st_rdev == 0
     empty = stat.S_ISREG(status.st_mode) and status.st_size == 0
@@ -60,6 +60,8 @@ class LowerDirectory:
         self._marks = marks
         self._stack = ExitStack()
         self._parts: list[tuple[int | OSError, LayerPath]] = []
+        self.cut = False
+        """Whether it has more members than were yielded."""
 
     def __enter__(self) -> LowerDirectory:
         for root, path in self._pieces:
@@ -86,6 +88,8 @@ class LowerDirectory:
                 if is_whiteout(status, place, self._marks):
                     break
                 folder = stat.S_ISDIR(status.st_mode)
+                # A directory goes on below, but not as a file: what is no directory there is
+                # hidden.
                 if folder or not found:
                     found.append((status, (root, join(path, name))))
                 if not folder or is_opaque(place, self._marks):
@@ -101,7 +105,12 @@ class LowerDirectory:
         seen = set[bytes]()
         for part, _ in self._parts:
             with os.scandir(_readable(part)) as entries:
-                seen |= {os.fsencode(entry.name) for entry in islice(entries, limit - len(seen))}
+                for entry in entries:
+                    name = os.fsencode(entry.name)
+                    if len(seen) >= limit and name not in seen:
+                        self.cut = True
+                        break
+                    seen.add(name)
         for name in sorted(seen):
             if node := self.find(name):
                 yield name, node

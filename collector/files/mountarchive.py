@@ -209,6 +209,7 @@ class MountArchive:
         try:
             file = open_data(place)
         except OSError as error:
+            # Another name of it must not become a link to a member that is not there.
             self._links.pop((found.st_dev, found.st_ino), None)
             loss.add(path, found.st_size, error.strerror or str(error))
             return

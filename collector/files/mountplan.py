@@ -63,7 +63,7 @@ class MountOutcome:
 
 
 @dataclass(slots=True)
-class Planned:
+class PlannedMount:
     """A mount, and what becomes of it."""
 
     path: bytes
@@ -143,7 +143,7 @@ def plan(
     *,
     remote: bool = False,
     selection: VolumeSelection | None = None,
-) -> list[Planned]:
+) -> list[PlannedMount]:
     """Return what becomes of each mount; without processes in reach, by what the runtime says.
 
     `selection` says which volumes are to be captured: none, where there are none.
@@ -154,7 +154,7 @@ def plan(
     return list(_MountPlanner(seen, told, selection).all())
 
 
-def _ended(row: Declared, state: str, remote: bool, selection: VolumeSelection) -> Planned:
+def _ended(row: Declared, state: str, remote: bool, selection: VolumeSelection) -> PlannedMount:
     path, kind = (each.encode(errors="surrogateescape") for each in (row.path, row.kind))
     volume = sort_of(path, kind, b"", row) if row.is_volume else None
     outcome = _outcome_of_ended(row, state, remote)
@@ -163,7 +163,7 @@ def _ended(row: Declared, state: str, remote: bool, selection: VolumeSelection) 
     if there and volume and selection.wants(path, volume):
         outcome = _wanted(path, volume, selection)
     source = row.source.encode(errors="surrogateescape")
-    return Planned(path, kind, source, outcome, volume=volume)
+    return PlannedMount(path, kind, source, outcome, volume=volume)
 
 
 def _wanted(path: bytes, volume: Volume, selection: VolumeSelection) -> MountOutcome:
@@ -219,30 +219,30 @@ class _MountPlanner:
         }
         """File systems in memory that belong to volumes: a Secret may be mounted twice."""
         self._root: Mount | None = None
-        self._whole: dict[bytes, Planned] = {}
+        self._whole: dict[bytes, PlannedMount] = {}
         """What is archived whole, by device."""
         self._beneath: set[tuple[bytes, int]] = set()
         """What is covered, by its path, and the how manieth there."""
-        self._parts: list[Planned] = []
+        self._parts: list[PlannedMount] = []
         """Volumes that are archived or listed, which may be parts of file systems."""
 
-    def all(self) -> Iterator[Planned]:
+    def all(self) -> Iterator[PlannedMount]:
         # The root, then what is archived whole: of a part of one, it can be said then where it is.
         order = sorted(
             range(len(self._mounts)),
             key=lambda number: _turn(self._mounts[number]),
         )
-        planned: dict[int, Planned] = {}
+        planned: dict[int, PlannedMount] = {}
         for number in order:
             planned[number] = self._one(self._mounts[number])
         yield from (planned[number] for number in range(len(self._mounts)))
 
-    def _one(self, seen: SeenMount) -> Planned:
+    def _one(self, seen: SeenMount) -> PlannedMount:
         mount = seen.mount
         told, volume = self._told.get(seen.path), None
         if seen.path in self._volumes or mount.device in self._shared:
             volume = sort_of(seen.path, mount.kind, mount.root, told)
-        planned = Planned(
+        planned = PlannedMount(
             seen.path,
             mount.kind,
             mount.source if mount.root == b"/" else mount.source + b"[" + mount.root + b"]",
@@ -256,7 +256,7 @@ class _MountPlanner:
             planned.size = None  # of the machine's whole disk, as a rule
         return planned
 
-    def _outcome(self, seen: SeenMount, planned: Planned) -> MountOutcome:
+    def _outcome(self, seen: SeenMount, planned: PlannedMount) -> MountOutcome:
         mount = seen.mount
         if seen.names:
             message = f"There are {seen.names} POSIX message queues, whose content is not captured"
@@ -278,7 +278,7 @@ class _MountPlanner:
             return self._volume(seen, planned, volume)
         return self._in_memory(seen, planned)
 
-    def _elsewhere(self, seen: SeenMount, planned: Planned) -> MountOutcome:
+    def _elsewhere(self, seen: SeenMount, planned: PlannedMount) -> MountOutcome:
         """Judge what is mounted for some processes only: of volumes nothing comes in that way."""
         if is_memory(seen) and seen.mount.device not in self._shared:
             planned.path = shown_path(seen, self._main)
@@ -286,7 +286,7 @@ class _MountPlanner:
         message = f"Only process {seen.pid} and those of its mount namespace have it"
         return MountOutcome(State.MISSING, "OtherNamespace", message)
 
-    def _volume(self, seen: SeenMount, planned: Planned, volume: Volume) -> MountOutcome:
+    def _volume(self, seen: SeenMount, planned: PlannedMount, volume: Volume) -> MountOutcome:
         if not self._selection.wants(seen.path, volume):
             message = f"It is a volume of the sort {volume.sort}, and these were not asked for"
             return MountOutcome(State.MISSING, "NotRequested", message)
@@ -300,7 +300,7 @@ class _MountPlanner:
         self._parts.append(planned)
         return outcome
 
-    def _in_memory(self, seen: SeenMount, planned: Planned) -> MountOutcome:
+    def _in_memory(self, seen: SeenMount, planned: PlannedMount) -> MountOutcome:
         device, root = seen.mount.device, seen.mount.root
         if is_memory(seen) and device not in self._whole:
             if seen.covered:

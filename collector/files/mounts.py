@@ -63,6 +63,8 @@ def open_view(path: bytes, host: Host, flags: int = _DIRECTORY & ~os.O_NOFOLLOW)
 def _clone_folder(path: bytes, host: Host, how: int) -> int:
     if host.foreign:  # the kernel clones only what is of the thread's own mount namespace
         with opened(os.open(host.base / "ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as space:
+            # A thread that shares root and working directory with others may enter no mount
+            # namespace.
             call("unshare", _CLONE_FS)
             call("setns", space, _CLONE_NEWNS)
         host = Host(Path("/proc/thread-self"))
@@ -172,6 +174,7 @@ def _mount_layers(layers: OverlayDirectories) -> int:
     merges only what is of the thread's own mount namespace, so they are opened in it.
     """
     call("unshare", _CLONE_NEWNS)
+    # A new namespace's mounts are peers of the old one's: what is mounted would appear there, too.
     call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
     with ExitStack() as stack:
         host, numbers = Host(Path("/proc/thread-self")), list[bytes]()
@@ -180,6 +183,7 @@ def _mount_layers(layers: OverlayDirectories) -> int:
             numbers.append(str(place).encode())
         os.chdir("/proc/thread-self/fd")
         count = 1 + len(layers.lower_layers)
+        # Behind `::` are layers that give only content, to files which upper layers describe.
         lower_layers = b"::".join([b":".join(numbers[:count]), *numbers[count:]])
         _mount_overlay(b"lowerdir=" + lower_layers, layers.marks)
         return os.open("/proc", _DIRECTORY)

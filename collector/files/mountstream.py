@@ -34,7 +34,7 @@ STEP_TIMEOUT = 30.0
 
 
 @dataclass(slots=True)
-class Budget:
+class MountBudget:
     """What may still be stored."""
 
     room: int
@@ -51,8 +51,8 @@ class Budget:
 class MountStream:
     """The stream under way."""
 
-    memory: Budget = field(default_factory=lambda: Budget(MAX_BYTES, MAX_ENTRIES))
-    volumes: Budget = field(default_factory=lambda: Budget(VOLUME_BYTES, VOLUME_ENTRIES))
+    memory: MountBudget = field(default_factory=lambda: MountBudget(MAX_BYTES, MAX_ENTRIES))
+    volumes: MountBudget = field(default_factory=lambda: MountBudget(VOLUME_BYTES, VOLUME_ENTRIES))
     seconds: float = STEP_TIMEOUT
     notes: SourceNotes = field(default_factory=SourceNotes)
     losses: dict[bytes, MountLoss] = field(default_factory=dict)

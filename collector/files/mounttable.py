@@ -56,6 +56,8 @@ class Mount:
 def parse_table(table: bytes) -> Iterator[Mount]:
     """Yield the mounts of a mountinfo table in their order; a line that was cut is left out."""
     for line in table.split(b"\n"):
+        # Optional fields, none or several, are in front of the hyphen: both sides are counted
+        # apart.
         before, _, after = line.partition(b" - ")
         fields, more = before.split(b" "), after.split(b" ")
         if len(fields) > 5 and len(more) > 2 and fields[0].isdigit():

@@ -75,7 +75,9 @@ def parse_mountinfo(table: bytes, point: bytes = b"/") -> OverlayDirectories | N
         mount, _, source = line.partition(b" - ")
         fields, kind = mount.split(b" "), source.split(b" ")
         if len(fields) > 4 and unescape(fields[4]) == point:
+            # Split first: a comma within a path is escaped, too, as \054.
             options = [unescape(option) for option in kind[-1].split(b",")]
+            # No break: of several mounts on one point the last hides the others.
             found = parse_options(options) if kind[0] == b"overlay" else None
     return found
 
@@ -99,5 +101,6 @@ def layers_beside(root: bytes, lower: bytes) -> OverlayDirectories:
     """
     layer = root.rpartition(b"/")[0]
     folder = layer.rpartition(b"/")[0]
+    # `l/ABC:l/DEF`: links with short names, as mount(2) takes one page of options.
     names = [name for name in lower.strip().split(b":") if name]
     return OverlayDirectories(layer + b"/diff", tuple(folder + b"/" + name for name in names))

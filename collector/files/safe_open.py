@@ -24,12 +24,13 @@ _OPEN_TREE_CLONE, _AT_EMPTY_PATH = 0x1, 0x1000
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _IN_ROOT = 0x01, 0x02, 0x04, 0x08, 0x10
 _RACES = 64
 """Times that the kernel may find the tree moving under a path before we give up."""
-_LONGEST = 4000
+_MAX_PATH = 4000
 """Bytes of a path that the kernel takes at once."""
 
 PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 """A place in the tree, without opening what is there."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A lease on the file would else have us wait until its holder gives it up.
 DATA = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -50,12 +51,12 @@ def open_strictly(
     is not wanted.
     """
     resolve = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS | (_NO_XDEV if on_one_mount else 0)
-    if len(path) <= _LONGEST:
+    if len(path) <= _MAX_PATH:
         return _openat2(root, path or b".", flags, resolve)
     folder, rest = os.dup(root), path
     try:
-        while len(rest) > _LONGEST:
-            cut = rest.rindex(b"/", 0, _LONGEST)
+        while len(rest) > _MAX_PATH:
+            cut = rest.rindex(b"/", 0, _MAX_PATH)
             inner = _openat2(folder, rest[:cut], FOLDER, resolve)
             os.close(folder)
             folder, rest = inner, rest[cut + 1 :]
@@ -164,6 +165,7 @@ def _openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
         if result >= 0:
             return int(result)
         code = ctypes.get_errno()
+        # Something was renamed or mounted while the kernel made sure that the path stays inside.
         if code != errno.EAGAIN:
             break
     raise OSError(code, os.strerror(code), os.fsdecode(path))

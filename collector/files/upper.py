@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -61,6 +61,10 @@ class HeldUpper:
     """Files of which the archive has zeros, at least at the end: they could not be read."""
     sockets: BoundedNames = field(default_factory=BoundedNames)
     """Sockets, which the archive cannot have."""
+    unheld: BoundedNames = field(default_factory=BoundedNames)
+    """Entries, and folders with what is in them, that could not be opened."""
+    bare: BoundedNames = field(default_factory=BoundedNames)
+    """Entries that are stored without all of their attributes."""
 
     def socket_members(self) -> Iterator[Member]:
         """Yield the index's rows of the sockets, and note their names."""
@@ -73,7 +77,7 @@ class HeldUpper:
     async def archive(self) -> AsyncIterator[bytes]:
         """Yield a pax archive of them."""
         for path, place in self.places:
-            member = await to_thread.run_sync(_member, path, place)
+            member = await to_thread.run_sync(self._member, path, place)
             if member is None:
                 continue
             yield member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
@@ -81,6 +85,16 @@ class HeldUpper:
                 async for block in self._content(path, place, member.size):
                     yield block
         yield bytes(2 * tarfile.BLOCKSIZE)
+
+    def _member(self, path: bytes, place: int) -> tarfile.TarInfo | None:
+        told = dict[str, str]()
+        try:
+            for name, value in pax.attributes(place):
+                key = f"SCHILY.xattr.{os.fsdecode(pax.escaped(name))}"
+                told[key] = os.fsdecode(value)
+        except OSError:
+            self.bare.add(readable(path))
+        return _described(path, place, told)
 
     async def _content(self, path: bytes, place: int, size: int) -> AsyncIterator[bytes]:
         """Yield exactly `size` bytes, and the padding; what cannot be read is zeros."""
@@ -117,16 +131,16 @@ async def hold_upper(upper: int, limit: int = MAX_FILES) -> AsyncIterator[HeldUp
 
 
 def _hold(stack: ExitStack, upper: int, limit: int) -> HeldUpper:
-    places = list[tuple[bytes, int]]()
-    for path, place in _walk(upper):
+    places, unheld = list[tuple[bytes, int]](), BoundedNames()
+    for path, place in _walk(upper, unheld):
         stack.callback(os.close, place)
         if len(places) >= limit:
-            return HeldUpper(tuple(places), complete=False)
+            return HeldUpper(tuple(places), complete=False, unheld=unheld)
         places.append((path, place))
-    return HeldUpper(tuple(places), complete=True)
+    return HeldUpper(tuple(places), complete=True, unheld=unheld)
 
 
-def _walk(upper: int) -> Iterator[tuple[bytes, int]]:
+def _walk(upper: int, unheld: BoundedNames) -> Iterator[tuple[bytes, int]]:
     """Yield descriptors, for the caller to close; folders before what is in them."""
     waiting = [(b"", open_folder(upper))]
     try:
@@ -135,17 +149,21 @@ def _walk(upper: int) -> Iterator[tuple[bytes, int]]:
             with opened(folder), os.scandir(folder) as entries:
                 for entry in entries:
                     below = join(path, os.fsencode(entry.name))
-                    with suppress(OSError):  # it is gone already, or not to be opened
+                    try:
                         place = os.open(os.fsencode(entry.name), PLACE, dir_fd=folder)
                         yield below, place
-                        if entry.is_dir(follow_symlinks=False) and len(waiting) < MAX_FILES:
+                        if entry.is_dir(follow_symlinks=False):
                             waiting.append((below, open_folder(place)))
+                    except FileNotFoundError:
+                        continue  # it is gone already
+                    except OSError:  # there are too many open files, or it is not to be opened
+                        unheld.add(readable(below))
     finally:
         for _, folder in waiting:
             os.close(folder)
 
 
-def _member(path: bytes, place: int) -> tarfile.TarInfo | None:
+def _described(path: bytes, place: int, attributes: Mapping[str, str]) -> tarfile.TarInfo | None:
     """Describe an entry for the archive; None for a socket."""
     status = os.fstat(place)
     kind = _TYPES.get(stat.S_IFMT(status.st_mode))
@@ -160,11 +178,5 @@ def _member(path: bytes, place: int) -> tarfile.TarInfo | None:
         member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
     if member.issym():
         member.linkname = os.fsdecode(os.readlink(b"", dir_fd=place))
-    member.pax_headers = {**dict(_attributes(place)), "mtime": decimal(status.st_mtime_ns)}
+    member.pax_headers = {**attributes, "mtime": decimal(status.st_mtime_ns)}
     return member
-
-
-def _attributes(place: int) -> Iterator[tuple[str, str]]:
-    with suppress(OSError):
-        for name, value in pax.attributes(place):
-            yield f"SCHILY.xattr.{os.fsdecode(pax.escaped(name))}", os.fsdecode(value)

@@ -31,7 +31,7 @@ _LOSSES = {
     "gone": (
         "memory, its rest",
         "Gone",
-        "{pids} ended, or began other programs, while they were read: {size} bytes are missing",
+        "{pids} ended, or began other programs, meanwhile: at least {size} bytes are missing",
         True,
     ),
     "registers": ("registers", "NotPermitted", "Of {size} threads of {pids}", True),
@@ -83,7 +83,10 @@ class Losses:
         if self.omitted.total():
             sizes = ((what, size) for what, size in self.omitted.items() if size)
             parts = ", ".join(f"{size} bytes {_LEFT_OUT[what]}" for what, size in sizes)
-            message = f"Of address space, all processes together: {parts}. memory.json has more"
+            message = (
+                f"Of address space, all processes together: {parts}. memory.json has more. "
+                "Registers wider than 128 bits (AVX, SVE) are in no core"
+            )
             capture.record_gap("memory, left out of cores", "NotStored", message, requested=False)
         if unhashed or unlisted:
             message = (

@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 ABORTING = 15.0
 """Seconds of the grace period that are kept for giving up uploads and ending."""
+CLOSING = 12.0
+"""Of these, for a manifest that is under way: who is killed while it waits leaves no word why."""
 
 STOPPED = (
     "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is not "
@@ -137,7 +139,7 @@ def load_order(path: Path) -> tuple[WorkOrder, bytes]:
     try:
         order = WorkOrder.model_validate(strict_json.loads(document, limit=len(document)))
     except ValidationError as error:
-        raise _misfit(path, error) from error
+        raise _unusable_order(path, error) from error
     except ValueError as error:
         raise UsageError(
             f"{path} is not a valid work order: the document: {error}",
@@ -147,7 +149,7 @@ def load_order(path: Path) -> tuple[WorkOrder, bytes]:
     return order, document
 
 
-def _misfit(path: Path, error: ValidationError) -> UsageError:
+def _unusable_order(path: Path, error: ValidationError) -> UsageError:
     first = error.errors()[0]
     if first["loc"] == ("version",):
         return UsageError(
@@ -184,6 +186,7 @@ async def carry_out(
             stop=stop,
             at_once=settings.at_once,
             rate=settings.rate,
+            closing=CLOSING,
         )
 
 

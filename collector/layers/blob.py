@@ -48,6 +48,7 @@ class PackedSource:
     """`sha256:...`"""
     word: str = field(default="blob", init=False)
     independent: bool = field(default=True, init=False)
+    unlooked: int = field(default=0, init=False)
     _seen: str = field(default="", init=False)
 
     def read(self, folder: int) -> Iterator[bytes]:

@@ -25,9 +25,15 @@ from collector.files.entries import EntryRow, spell
 from collector.files.hashing import HashingBudget
 from collector.files.mounts import open_view
 from collector.files.safe_open import opened
-from collector.layers.extras import EXTRAS_LIMITS, Expected, ExtrasLimits, find_extras
+from collector.layers.extras import EXTRAS_LIMITS, ExpectedNames, ExtrasLimits, find_extras
 from collector.layers.member import LayerOpener, MemberCheck, MemberDifference, plain_path
-from collector.layers.promised import DamagedSource, ImageLayers, LayerSource, Lost, Promised
+from collector.layers.promised import (
+    DamagedSource,
+    ImageLayers,
+    LayerSource,
+    MissingArchive,
+    PromisedLayer,
+)
 from forensics_core.bundle.writer import shortened
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
@@ -49,7 +55,7 @@ CheckSteps = Iterator[int]
 class LayerCheck:
     """The comparison of one layer."""
 
-    layer: Promised
+    layer: PromisedLayer
     image: ImageLayers
     until: float = math.inf
     """When hashing ends, by `time.monotonic`."""
@@ -65,17 +71,18 @@ class LayerCheck:
     total: int = field(default=0, init=False)
     """Differences."""
     _unhashed: int = field(default=0, init=False)
+    _unlooked: int = field(default=0, init=False)
     _found: dict[bytes, MemberDifference] = field(default_factory=dict, init=False)
     _waiting: list[Member] = field(default_factory=list, init=False)
-    _expected: Expected = field(init=False)
+    _expected: ExpectedNames = field(init=False)
 
     def __post_init__(self) -> None:
-        self._expected = Expected(self.extras.names)
+        self._expected = ExpectedNames(self.extras.names)
 
     def steps(self) -> CheckSteps:
         """Do the work, a piece at a time; afterwards, or in between, `row` tells how it stands."""
         source = self.layer.source
-        if isinstance(source, Lost):
+        if isinstance(source, MissingArchive):
             self._fail(source.reason, source.message)
             return
         try:
@@ -108,10 +115,10 @@ class LayerCheck:
             self.image.shift,
         )
         genuine = yield from self._archive(source, folder, check)
+        self._unhashed = check.unhashed
         if not genuine:
             return
         yield from self._extras(folder)
-        self._unhashed = check.unhashed
         self._conclude()
 
     def _archive(
@@ -185,6 +192,7 @@ class LayerCheck:
         both = {"image": self.layer.diff_id, "node": found}
         self._note(_TOP, {"difference": "content", "diffId": both})
         for path in source.suspects(folder):
+            self._unlooked = source.unlooked
             if path:
                 self._note(_TOP, None)
                 path = plain_path(path)
@@ -196,22 +204,29 @@ class LayerCheck:
     def _extras(self, folder: int) -> CheckSteps:
         if self._expected.full:
             return
-        placeholders = self.layer.placeholders
-        for path in find_extras(folder, self._expected, placeholders, self.extras):
+        placeholders, marks = self.layer.placeholders, self.image.marks
+        if self.layer.bottom:
+            marks = b""  # there is nothing that it could hide
+        for path in find_extras(folder, self._expected, placeholders, marks, self.extras):
             if path is not None:
                 self._note(path, {"difference": "extra"})
             yield 0
 
     def _conclude(self) -> None:
         self.reason = self.message = ""
-        if self.total:
-            self.result = DIFFERS
-        elif self._expected.full:
+        if self._expected.full:
             self._fail("TooMany", "It has too many files to tell which of them are extra")
         elif self._unhashed:
             message = f"{self._unhashed} of its files are too large to hash, or there was no time"
             self._fail("TooLarge", message)
-        else:
+        elif self._unlooked:
+            message = f"{self._unlooked} files that may have been changed were not looked at"
+            self._fail("TooMany", message)
+        elif more := self.total - len(self._found):
+            self._fail("TooMany", f"{more} more of its files differ than are listed")
+        if self.total:
+            self.result = DIFFERS
+        elif not self.reason:
             self.result = PROVEN
 
     def row(self) -> EntryRow:
@@ -221,7 +236,7 @@ class LayerCheck:
             "diffId": layer.diff_id,
             "folder": readable(layer.folder),
             "blob": layer.blob,
-            "source": "" if isinstance(layer.source, Lost) else layer.source.word,
+            "source": "" if isinstance(layer.source, MissingArchive) else layer.source.word,
             "result": self.result,
             "members": self.members,
             "size": self.size,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.layers.blob import PackedSource
-from collector.layers.promised import Lost, Promised, paired
+from collector.layers.promised import MissingArchive, PromisedLayer, paired
 from collector.node.host import Host
 from collector.runtimes.runtime import Unavailable
 
@@ -66,7 +66,7 @@ class ContentStore:
                 return image
         raise obstacle or Unavailable(f"{target} is not the container's image", reason="NotFound")
 
-    def layers(self, image: ImageContent, folders: Sequence[bytes]) -> tuple[Promised, ...]:
+    def layers(self, image: ImageContent, folders: Sequence[bytes]) -> tuple[PromisedLayer, ...]:
         """Return the image's layers, with their directories, the lowest first."""
         if len(folders) != len(image.diff_ids):
             raise Unavailable(
@@ -75,21 +75,23 @@ class ContentStore:
                 reason="NotTheLayers",
             )
 
-        def make(number: int, diff_id: str, folder: bytes) -> Promised:
+        def make(number: int, diff_id: str, folder: bytes) -> PromisedLayer:
             digest, size = image.blobs[number]
             source = self._source(digest)
-            return Promised(diff_id, folder, source, size, digest, bottom=number == 0)
+            return PromisedLayer(diff_id, folder, source, size, digest, bottom=number == 0)
 
         return paired(image.diff_ids, folders, make)
 
-    def _source(self, digest: str) -> PackedSource | Lost:
+    def _source(self, digest: str) -> PackedSource | MissingArchive:
         path = self.path(digest)
         try:
             os.close(self.host.open(path))
         except FileNotFoundError:
-            return Lost("NotFound", "The content store has no longer what it was unpacked from")
+            return MissingArchive(
+                "NotFound", "The content store has no longer what it was unpacked from"
+            )
         except OSError as error:
-            return Lost("Unreadable", f"The content store cannot be read: {error}")
+            return MissingArchive("Unreadable", f"The content store cannot be read: {error}")
         return PackedSource(self.host, path, digest)
 
     def _manifests(self, target: str) -> Iterator[str]:

@@ -6,12 +6,14 @@ import os
 import stat
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
+from collector.files.lower_layers import is_opaque
 from collector.files.safe_open import FOLDER, PLACE, open_strictly, opened
 
+OPAQUE = b"/.wh..wh..opq"
+"""How an archive says that a directory hides what layers below have."""
 _TURN = 256
 
 
@@ -30,7 +32,7 @@ class ExtrasLimits:
 EXTRAS_LIMITS = ExtrasLimits()
 
 
-class Expected:
+class ExpectedNames:
     """The paths that an archive makes something at, with all above them."""
 
     def __init__(self, most: int = EXTRAS_LIMITS.names) -> None:
@@ -67,14 +69,17 @@ class Expected:
 
 def find_extras(
     folder: int,
-    expected: Expected,
+    expected: ExpectedNames,
     placeholders: frozenset[bytes],
+    marks: bytes = b"",
     limits: ExtrasLimits = EXTRAS_LIMITS,
 ) -> Iterator[bytes | None]:
     """Yield the absolute paths of what is extra, and None after every few names.
 
     Of a directory that is extra nothing further is told. `placeholders` may lie there as long as
-    they are empty. Raises `OSError`, also where the directories are too many.
+    they are empty. A directory that hides what layers below have, by attributes whose names begin
+    with `marks`, has an extra `.wh..wh..opq`. Raises `OSError`, also where directories or names are
+    too many.
     """
     waiting = [b""]
     while waiting:
@@ -83,7 +88,9 @@ def find_extras(
             opened(open_strictly(folder, path[1:], FOLDER)) as place,
             os.scandir(place) as entries,
         ):
-            for number, entry in enumerate(islice(entries, limits.entries)):
+            if marks and is_opaque(place, marks) and path + OPAQUE not in expected:
+                yield path + OPAQUE
+            for number, entry in _some(entries, limits.entries):
                 if number % _TURN == 0:
                     yield None
                 below = path + b"/" + os.fsencode(entry.name)
@@ -95,6 +102,13 @@ def find_extras(
                     waiting.append(below)
         if len(waiting) > limits.waiting:
             raise OSError("it has too many directories")
+
+
+def _some(entries: Iterable[os.DirEntry[str]], most: int) -> Iterator[tuple[int, os.DirEntry[str]]]:
+    for number, entry in enumerate(entries):
+        if number == most:
+            raise OSError("a directory of it has too many names")
+        yield number, entry
 
 
 def _is_empty(folder: int, name: str) -> bool:

@@ -19,6 +19,8 @@ from forensics_core.tarindex.member import Member
 
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _WHITEOUT, _OPAQUE, _AUFS = b".wh.", b".wh..wh..opq", b".wh..wh."
+_FOREIGN = {"directory": ("redirect",), "file": ("redirect", "metacopy", "whiteout")}
+"""Attributes of overlayfs that no archive of a layer brings."""
 _TYPES = {"char": "character", "hardlink": "file"}
 """Words of the index that are others in what `describe` says."""
 
@@ -85,6 +87,8 @@ class MemberCheck:
         """Return the path that the member makes something at; None where it makes nothing."""
         path = plain_path(member.path)
         name = path.rpartition(b"/")[2]
+        if name == _OPAQUE:
+            return path
         if name.startswith(_AUFS):
             return None
         return path[: -len(name)] + name.removeprefix(_WHITEOUT)
@@ -185,6 +189,9 @@ class MemberCheck:
             granted = (member.xattrs or {}).get(filecaps.ATTRIBUTE)
             image["capabilities"] = _granted(granted)
             node["capabilities"] = _granted(attribute(place, filecaps.ATTRIBUTE))
+        for mark in _FOREIGN.get(member.kind, ()):
+            # With one of these something else is shown than what lies there.
+            image[mark], node[mark] = None, _shown(attribute(place, self.marks + mark.encode()))
         if member.device:
             image["device"] = "{}:{}".format(*member.device)
             node["device"] = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
@@ -208,6 +215,10 @@ class MemberCheck:
 
 def _path(place: int) -> bytes:
     return os.fsencode(Path(f"/proc/self/fd/{place}").readlink())
+
+
+def _shown(value: bytes | None) -> str | None:
+    return None if value is None else _text(value) or "set"
 
 
 def _granted(value: bytes | None) -> str | None:

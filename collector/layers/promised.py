@@ -37,6 +37,11 @@ class LayerSource(Protocol):
         """Return, once all was read, why the source is not what it should be; else nothing."""
         ...
 
+    @property
+    def unlooked(self) -> int:
+        """How many files that may have been changed `suspects` does not look at."""
+        ...
+
     def suspects(self, folder: int) -> Iterator[bytes]:
         """Yield files whose content is not that of the image, now and then nothing, after the
         archive was found to be another one; those that changed last come first."""
@@ -48,7 +53,7 @@ class DamagedSource(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class MissingArchive:
     """Why a layer's archive cannot be had."""
 
     reason: str
@@ -57,14 +62,14 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Promised:
+class PromisedLayer:
     """One layer."""
 
     diff_id: str
     """`sha256:...`; empty of the directory that Docker puts between image and container."""
     folder: bytes
     """Where it is unpacked, on the runtime's machine."""
-    source: LayerSource | Lost
+    source: LayerSource | MissingArchive
     size: int = 0
     """Bytes to read, as far as that is known."""
     blob: str = ""
@@ -81,7 +86,7 @@ class ImageLayers:
 
     image: str
     """The digest of its configuration, which has the diff IDs."""
-    layers: tuple[Promised, ...]
+    layers: tuple[PromisedLayer, ...]
     host: Host
     marks: bytes
     """How the names of overlayfs's own attributes begin."""
@@ -94,8 +99,8 @@ class ImageLayers:
 def paired(
     diff_ids: Iterable[str],
     folders: Iterable[bytes],
-    make: Callable[[int, str, bytes], Promised],
-) -> tuple[Promised, ...]:
+    make: Callable[[int, str, bytes], PromisedLayer],
+) -> tuple[PromisedLayer, ...]:
     """Return a layer for each diff ID and the directory of the same place, the lowest first."""
     both = zip(diff_ids, folders, strict=True)
     return tuple(make(number, diff_id, folder) for number, (diff_id, folder) in enumerate(both))

@@ -64,6 +64,7 @@ class TarSplit:
     max_suspects: int = MAX_SUSPECTS
     word: str = field(default="tar-split", init=False)
     independent: bool = field(default=False, init=False)
+    unlooked: int = field(default=0, init=False)
 
     def read(self, folder: int) -> Iterator[bytes]:
         """Yield the archive; what is missing of a file is zeros there. Raises `DamagedSource`."""
@@ -80,10 +81,14 @@ class TarSplit:
     def suspects(self, folder: int) -> Iterator[bytes]:
         """Yield the files whose content has not the CRC that it had when it was unpacked."""
         newest = list[_Suspect]()
+        self.unlooked = 0
         for entry in self._entries():
             if entry.name and entry.payload and (found := _suspect(folder, entry)):
-                add = heapq.heappush if len(newest) < self.max_suspects else heapq.heappushpop
-                add(newest, found)
+                if len(newest) < self.max_suspects:
+                    heapq.heappush(newest, found)
+                else:
+                    heapq.heappushpop(newest, found)
+                    self.unlooked += 1
             yield b""
         for each in sorted(newest, reverse=True):
             yield from _checked(folder, each)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as MappingOf
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -43,7 +43,7 @@ class Core:
     threads: int
     """Threads that are named in it."""
     bare: int
-    """Those of them without all of their registers."""
+    """Threads without all of their registers, those too that are not named."""
     unnamed: int
     """Mappings for whose file's name there is no room in the core."""
     unmodified: int = 0
@@ -61,11 +61,13 @@ def prepared(
     limit: int,
     shared: Shared,
     architecture: str = platform.machine(),
+    most: int = MAX_THREADS,
+    page_map: Callable[[int], Pages] = Pages,
 ) -> Iterator[Core]:
     """Open a process's memory and plan its core, of `limit` bytes at most.
 
-    `held` are the threads whose registers are known. Raises `OSError`, and `Unavailable` on a
-    machine whose registers we do not know.
+    `held` are the threads whose registers are known; `most` threads are named in it. Raises
+    `OSError`, and `Unavailable` on a machine whose registers we do not know.
     """
     machine = elf.MACHINES.get(architecture)
     if machine is None:
@@ -79,12 +81,30 @@ def prepared(
         found = mappings(process)
         plan = CorePlan(limit)
         core = Core(b"", CoreReader(process, memory, plan), plan, found.rows, found.more, 0, 0, 0)
-        _plan(core, process, Pages(pagemap), shared)
-        core.head = elf.head(machine, plan.sorted_segments(), _notes(core, process, machine, held))
+        _plan(core, process, page_map(pagemap), shared)
+        # Of what has ended the page map is empty, as if nothing had ever been there.
+        core.reader.gone = _is_gone(memory)
+        core.head = elf.head(
+            machine, plan.sorted_segments(), _notes(core, process, machine, held, most)
+        )
         try:
             yield core
         finally:
             core.reader.close()
+
+
+def forget(shared: Shared, pid: int) -> None:
+    """Let other cores have the shared memory that was to be in the core of `pid`."""
+    for key in [key for key, holder in shared.items() if holder == pid]:
+        del shared[key]
+
+
+def _is_gone(memory: int) -> bool:
+    """Whether the address space that a descriptor is of has ended: a page that is not mapped is an
+    error only while it lives."""
+    with suppress(OSError):
+        return not os.pread(memory, 1, 0)
+    return False
 
 
 def _plan(core: Core, process: Process, pages: Pages, shared: Shared) -> None:
@@ -118,10 +138,12 @@ def _is_elsewhere(core: Core, mapping: Mapping, pid: int, shared: Shared) -> boo
     return True
 
 
-def _notes(core: Core, process: Process, machine: elf.Machine, held: Sequence[elf.Thread]) -> bytes:
+def _notes(
+    core: Core, process: Process, machine: elf.Machine, held: Sequence[elf.Thread], most: int
+) -> bytes:
     info = _info(process)
     notes = bytearray()
-    for position, thread in enumerate(_all_threads(process, machine, held)):
+    for position, thread in enumerate(_all_threads(process, machine, held, most)):
         raise_if_abandoned()
         core.threads += 1
         core.bare += len(thread.general) != machine.registers or not thread.floating
@@ -129,6 +151,8 @@ def _notes(core: Core, process: Process, machine: elf.Machine, held: Sequence[el
         notes += elf.thread_notes(machine, replace(thread, number=number), info.family)
         if not position:
             notes += _shared_notes(core, process, info)
+    if core.threads >= most:
+        core.bare += max(process.count("task") - core.threads, 0)
     return bytes(notes) if core.threads else _shared_notes(core, process, info)
 
 
@@ -141,11 +165,11 @@ def _shared_notes(core: Core, process: Process, info: elf.Info) -> bytes:
 
 
 def _all_threads(
-    process: Process, machine: elf.Machine, held: Sequence[elf.Thread]
+    process: Process, machine: elf.Machine, held: Sequence[elf.Thread], most: int
 ) -> Iterator[elf.Thread]:
     """Yield its threads, the first one first; of those not held, what /proc tells."""
     known = {thread.number: thread for thread in held if len(thread.general) == machine.registers}
-    numbers = process.numbers("task", MAX_THREADS)
+    numbers = process.numbers("task", most)
     for number in sorted(numbers, key=lambda each: each != process.pid):
         yield known.get(number) or elf.Thread(number, _pointers(process, machine, number))
 
@@ -163,6 +187,7 @@ def _own_number(process: Process, number: int) -> int:
 def _pointers(process: Process, machine: elf.Machine, number: int) -> bytes:
     """Return registers that hold the program counter and stack pointer of a waiting thread."""
     with suppress(OSError, ValueError):
+        # Call, arguments, stack pointer, program counter; a thread that does not wait is `running`.
         words = process.read(f"task/{number}/syscall", 256).split()
         if len(words) >= 3:
             return elf.pointers(machine, int(words[-1], 16), int(words[-2], 16))
@@ -170,6 +195,7 @@ def _pointers(process: Process, machine: elf.Machine, number: int) -> bytes:
 
 
 def _info(process: Process) -> elf.Info:
+    # Behind the name in brackets: the first of these is field 3, the parent 4, the niceness 19.
     stat = process.read("stat", 4096).rpartition(b")")[2].split()
     status = _fields(process.read("status"))
     own = (int(status[name].split()[-1]) for name in (b"NSpgid", b"NSsid"))

@@ -98,6 +98,7 @@ class Info:
 def note(kind: int, body: bytes) -> bytes:
     """Return one note of the kernel's own sort."""
     padded = body.ljust(-(-len(body) // 4) * 4, b"\0")
+    # The name has five bytes with its NUL; it and the body end at multiples of four.
     return _NHDR.pack(5, len(body), kind) + b"CORE\0\0\0\0" + padded
 
 
@@ -125,6 +126,7 @@ def info_note(info: Info) -> bytes:
         _PRPSINFO_BODY.pack(
             *(number, ord(info.state), info.state == "Z", info.nice, 0, info.uid, info.gid),
             *(info.pid, *info.family),
+            # The fields have 16 and 80 bytes, a NUL at their end.
             *(info.command[:15], info.arguments[:79]),
         ),
     )
@@ -145,6 +147,7 @@ def file_note(files: Iterable[tuple[int, int, int, bytes]]) -> tuple[bytes, int]
         if len(rows) + len(names) + 24 + len(path) > MAX_FILES:
             left += 1
             continue
+        # Offsets count pages, of the size that is written in front of the table.
         rows += struct.pack("<QQQ", start, end, offset // PAGE)
         names += path + b"\0"
     return note(_FILE, struct.pack("<QQ", len(rows) // 24, PAGE) + rows + names), left

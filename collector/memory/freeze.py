@@ -139,7 +139,7 @@ def _threads(body: bytes) -> list[Thread]:
 
 
 @dataclass(slots=True)
-class Standstill:
+class HeldProcess:
     """How a process is held, and, after that, how it was."""
 
     how: HoldMethod = HoldMethod.NOTHING
@@ -193,10 +193,10 @@ class Freezer:
     """Seconds that the container may still be paused."""
 
     @asynccontextmanager
-    async def held(self, process: Process) -> AsyncIterator[Standstill]:
+    async def held(self, process: Process) -> AsyncIterator[HeldProcess]:
         """Hold a process for the block, or for as long as is allowed."""
         if not self.seconds:
-            yield Standstill(HoldMethod.PAUSE if self.standing else HoldMethod.NOTHING)
+            yield HeldProcess(HoldMethod.PAUSE if self.standing else HoldMethod.NOTHING)
             return
         held = await self._trace(process)
         try:
@@ -209,28 +209,28 @@ class Freezer:
             with anyio.CancelScope(shield=True):
                 await held.release()
 
-    async def _trace(self, process: Process) -> Standstill:
+    async def _trace(self, process: Process) -> HeldProcess:
         how = HoldMethod.PAUSE if self.standing else HoldMethod.NOTHING
         if self.why:
-            return Standstill(how, why=self.why)
-        held = Standstill(HoldMethod.PTRACE, limit=self.seconds, tracer=self.tracer)
+            return HeldProcess(how, why=self.why)
+        held = HeldProcess(HoldMethod.PTRACE, limit=self.seconds, tracer=self.tracer)
         try:
             answer = await self.tracer.hold(process.pid, self.seconds)
         except Unavailable as error:
-            return Standstill(how, why=str(error))
+            return HeldProcess(how, why=str(error))
         held.threads, held.loose = answer.threads, answer.total - answer.stopped
         try:
             await to_thread.run_sync(_require_ours, process, answer)
         except (Unavailable, OSError) as error:
             await held.release()
             self.why = str(error) if self.standing else ""
-            return Standstill(how, why=str(error))
+            return HeldProcess(how, why=str(error))
         if self.standing:
             held.how, held.limit = HoldMethod.PAUSE, math.inf
         return held
 
     @asynccontextmanager
-    async def _paused(self, held: Standstill) -> AsyncIterator[None]:
+    async def _paused(self, held: HeldProcess) -> AsyncIterator[None]:
         seconds = min(self.seconds, self.room)
         if seconds <= 0:
             yield

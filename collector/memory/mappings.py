@@ -70,6 +70,7 @@ class Mapping(NamedTuple):
         """What is taken of it follows from this."""
         if self.path.startswith(_KERNEL):
             return MappingKind.KERNEL
+        # Shared memory that was given a name with prctl(2): it takes the place of the file's.
         if self.path.startswith(b"[anon_shmem:"):
             return MappingKind.NAMELESS
         if not self.inode or not self.path.startswith((b"/", b"anon_inode:", b"socket:")):
@@ -78,6 +79,7 @@ class Mapping(NamedTuple):
             return MappingKind.DEVICE
         if self.path.endswith(_DELETED):
             return MappingKind.NAMELESS
+        # Mapped shared it is a file of its own, which the kernel shows as deleted.
         if self.path == b"/dev/zero":
             return MappingKind.PRIVATE
         return MappingKind.SHARED if self.shared else MappingKind.MODIFIED
@@ -103,14 +105,16 @@ def mappings(process: Process) -> Mappings:
     """Return what it has mapped, in order of address. Raises `OSError`."""
     file = os.open("maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
     rows, more = list[Mapping](), 0
+    # Each path once: thousands of mappings are of a few files.
     paths: dict[bytes, bytes] = {}
     with os.fdopen(file, "rb") as lines:
         while line := lines.readline(MAX_LINE):
             raise_if_abandoned()
-            if len(rows) >= MAX_MAPPINGS:
-                more += 1
-            elif found := _LINE.fullmatch(line):
+            found = _LINE.fullmatch(line) if len(rows) < MAX_MAPPINGS else None
+            if found:
                 rows.append(_mapping(found, paths))
+            else:
+                more += 1
     return Mappings(rows, more)
 
 

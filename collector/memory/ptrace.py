@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _SEIZE, _INTERRUPT, _DETACH, _GETREGSET = 0x4206, 0x4207, 17, 0x4204
+# NT_PRSTATUS and NT_PRFPREG, as notes of a core file are called.
 _GENERAL, _FLOATING = 1, 2
 _WALL = 0x40000000
 _ROOM = 4096
@@ -66,6 +67,7 @@ class Tracees:
         After `seconds` it goes on with those that do.
         """
         until = time.monotonic() + seconds
+        # Those that still run may make others, until all of them stand still.
         while new := self._new():
             for thread in new:
                 self._seize(thread)
@@ -87,6 +89,7 @@ class Tracees:
     def _seize(self, thread: int) -> None:
         self.seen.add(thread)
         try:
+            # ATTACH would send a SIGSTOP, which its parent hears of, and which outlives a tracer.
             _ptrace(_SEIZE, thread)
             self.waiting.add(thread)
             _ptrace(_INTERRUPT, thread)
@@ -121,6 +124,7 @@ class Tracees:
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, thread, options)
             return
+        # Above the signal is PTRACE_EVENT_STOP where it is our interruption that stopped it.
         event, signal = found.si_status >> 8, found.si_status & 0x7F
         self.stopped[thread] = 0 if event else signal
 

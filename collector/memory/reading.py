@@ -83,6 +83,7 @@ class CoreReader:
             size = os.preadv(self.memory, [part], piece.start)
         except OSError:
             return self._skip(piece, part)
+        # Of an address space that is gone `mem` reads nothing, and calls it no error.
         self.gone = not size
         return size
 

@@ -64,6 +64,8 @@ class CorePlan:
     """Bytes that would have been, but for the limits; those that are known."""
     sparse: int = 0
     """Mappings of which it is not known where they hold anything."""
+    most: int = MAX_SEGMENTS
+    """Segments."""
     _segments: array[int] = field(default_factory=lambda: array("Q"))
     _pieces: array[int] = field(default_factory=lambda: array("Q"))
     _mappings: list[Mapping] = field(default_factory=list)
@@ -88,15 +90,17 @@ class CorePlan:
 
     def segment(self, start: int, stored: int, size: int, flags: int) -> None:
         """Add a segment, whose bytes are the last ones so far."""
-        if size and len(self._segments) < MAX_SEGMENTS * _FIELDS:
+        if size and len(self._segments) < self.most * _FIELDS:
             self._segments.extend((start, stored, size, flags, self.size - stored))
+        elif size:
+            self.cut += stored  # nothing says where these bytes were
 
     @property
     def full(self) -> bool:
         """Whether nothing more can be stored."""
         return (
             self.size >= self.limit
-            or len(self._segments) >= MAX_SEGMENTS * _FIELDS
+            or len(self._segments) >= self.most * _FIELDS
             or len(self._pieces) >= MAX_PIECES * 3
         )
 

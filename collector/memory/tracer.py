@@ -24,7 +24,7 @@ RECORD = struct.Struct("<iHH")
 """A thread's number, and the bytes of its general and of its floating point registers."""
 GOING, LEAVING = b"1", b"0"
 """The answer once all were let go; and where that takes our end, which follows."""
-STANDSTILL_SHARE = 0.25
+STOP_SHARE = 0.25
 """What part of the time may go by until all threads stand still."""
 
 
@@ -44,7 +44,7 @@ def _hold(folder: Path, seconds: float, limit: int) -> bool:
     """Hold one process; return whether we can hold another after it."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     tracees = Tracees(folder / "task", limit)
-    tracees.stop(seconds * STANDSTILL_SHARE)
+    tracees.stop(seconds * STOP_SHARE)
     rows = [(RECORD.pack(one, len(a), len(b)), a, b) for one, a, b in tracees.registers()]
     body = b"".join(part for row in rows for part in row)
     _write(HEAD.pack(tracees.threads, len(tracees.stopped), tracees.error, len(body)) + body)

@@ -1,1 +1,1 @@
-"""The machine that the collector runs on: its processes, priorities and patience."""
+"""The machine that the collector runs on: its processes, priorities and timeouts."""

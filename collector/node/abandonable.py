@@ -63,7 +63,7 @@ def raise_if_abandoned() -> None:
 
 
 @dataclass(slots=True)
-class LeftBehind:
+class AbandonedThreads:
     """The threads that are not waited for any more, of which there are `most` at most."""
 
     most: int = MAX_LEFT
@@ -77,7 +77,7 @@ class LeftBehind:
             raise Unavailable(message, reason="Hung")
 
 
-_LEFT_BEHIND = LeftBehind()
+_ABANDONED_THREADS = AbandonedThreads()
 
 
 async def run_abandonable(
@@ -85,14 +85,14 @@ async def run_abandonable(
     what: str,
     action: Callable[..., T],
     *arguments: object,
-    left_behind: LeftBehind = _LEFT_BEHIND,
+    abandoned: AbandonedThreads = _ABANDONED_THREADS,
 ) -> T:
     """Return what `action` returns, in a thread that is left behind after `seconds`.
 
     Raises what `action` raises, and `Unavailable` of reason `Hung` where it does not come back,
     where too many others have not, or where no time is left for it.
     """
-    left_behind.require_room(what)
+    abandoned.require_room(what)
     if seconds <= 0:
         raise Unavailable(f"No time was left for reading {what}", reason="Hung")
     token, done, given_up = current_token(), anyio.Event(), threading.Event()
@@ -115,7 +115,7 @@ async def run_abandonable(
     finally:
         if not done.is_set():
             given_up.set()
-            left_behind.threads.append(thread)
+            abandoned.threads.append(thread)
     if errors:
         raise errors[0]
     if not results:

@@ -114,6 +114,7 @@ def terminal(device: int) -> str | None:
     """
     if device == 0:
         return None
+    # The kernel prints it as a signed number, twelve bits of major amid twenty of minor number.
     device &= _UNSET
     major, minor = device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00
     if major in _SLAVES:

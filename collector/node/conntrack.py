@@ -41,6 +41,7 @@ _STATUS = (
     *("srcNatDone", "dstNatDone", "dying", "fixedTimeout", "template", "untracked", "helper"),
     *("offload", "hardwareOffload"),
 )
+# 1 and 2 are IPv4's, 3 and 4 IPv6's: a tuple has those of one family.
 _IP: NetlinkSchema = {
     1: ("source", address),
     2: ("destination", address),
@@ -63,6 +64,7 @@ _TUPLE: NetlinkSchema = {
     2: ("proto", nested(_PROTO)),
     3: ("zone", network_number),
 }
+# 3 and 4 are the 32-bit counters of old kernels.
 _COUNTERS: NetlinkSchema = {
     1: ("packets", network_number),
     2: ("bytes", network_number),
@@ -130,8 +132,10 @@ def parse(line: bytes) -> NetlinkRow | None:
     words = line.split()
     if len(words) < 6 or not (words[3].isdigit() and words[4].isdigit()):
         return None
+    # `ipv4 2 tcp 6 117 ESTABLISHED src=...`: name and number of both protocols, then the timeout.
     protocol = PROTOCOLS.get(int(words[3]), portable(words[2]))
     row: NetlinkRow = {"original": {"protocol": protocol}, "timeout": int(words[4])}
+    # The state is the one field in front of the addresses, and without a name.
     if b"=" not in words[5] and words[2] == b"tcp":
         row["info"] = {"tcp": {"state": portable(words[5])}}
     marks = re.findall(rb"\[(\w+)\]", line)

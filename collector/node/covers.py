@@ -16,12 +16,12 @@ from collector.node.procfs import Process
 
 MAX_COVERS = 200
 """Mounts that are listed."""
-MAX_SPACES = 64
+MAX_NAMESPACES = 64
 """Mount namespaces that are looked at."""
 _NUMBERED = re.compile(rb"/(\d+)(?:/|$)")
 
 
-class Cover(NamedTuple):
+class CoveringMount(NamedTuple):
     """One mount."""
 
     point: bytes
@@ -37,17 +37,19 @@ class Cover(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Covers:
+class CoveringMounts:
     """The mounts over folders of processes, and how much was not looked at."""
 
-    listed: Sequence[Cover] = ()
+    listed: Sequence[CoveringMount] = ()
     more: int = 0
     """Mounts that there was no room for."""
     unseen: int = 0
     """Views of mounts that were not looked at."""
 
 
-def covers(pids: Iterable[int], *, most: int = MAX_COVERS, spaces: int = MAX_SPACES) -> Covers:
+def covers(
+    pids: Iterable[int], *, most: int = MAX_COVERS, spaces: int = MAX_NAMESPACES
+) -> CoveringMounts:
     """Return the mounts over folders of processes that these processes see. It blocks."""
     seers: dict[tuple[bytes, bytes], int] = {}
     numbers: dict[tuple[bytes, int], int] = {}
@@ -55,17 +57,17 @@ def covers(pids: Iterable[int], *, most: int = MAX_COVERS, spaces: int = MAX_SPA
         with suppress(OSError), Process.open(pid) as process:
             seers.setdefault((process.link("ns/mnt"), process.link("root")), pid)
             numbers[process.link("ns/pid"), process.numbered] = pid
-    found, more = list[Cover](), 0
+    found, more = list[CoveringMount](), 0
     for pid in [*seers.values()][:spaces]:
         with suppress(OSError), Process.open(pid) as process:
             space = process.link("ns/pid")
             for point, kind, source, number in _points(process.read("mountinfo")):
                 hidden = numbers.get((space, number), 0)
                 if len(found) < most:
-                    found.append(Cover(point, kind, source, pid, number, hidden))
+                    found.append(CoveringMount(point, kind, source, pid, number, hidden))
                 else:
                     more += 1
-    return Covers(found, more, max(len(seers) - spaces, 0))
+    return CoveringMounts(found, more, max(len(seers) - spaces, 0))
 
 
 def _points(table: bytes) -> Iterable[tuple[bytes, bytes, bytes, int]]:

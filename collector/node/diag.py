@@ -89,6 +89,7 @@ def _inet(family: int, protocol: int) -> bytes:
 def _of_inet(protocol: str) -> Callable[[bytes], NetlinkRow]:
     def decode(body: bytes) -> NetlinkRow:
         family, state = body[0], body[1]
+        # Ports and addresses are in network order, all else is in the machine's.
         ports = struct.unpack_from("!HH", body, 4)
         width = 4 if family == socket.AF_INET else 16
         ends = (body[8 : 8 + width], body[24 : 24 + width])
@@ -113,6 +114,7 @@ def _unix(body: bytes) -> NetlinkRow:
     _, kind, state, _, inode = struct.unpack_from("=BBBBI", body)
     rest = fields(body[16:], {0: ("path", bytes)} | dict(_UNIX_EXTRAS))
     if isinstance(path := rest.get("path"), bytes):
+        # An abstract name begins with a NUL, and may hold others. ss and /proc show that as an @.
         hidden = path.startswith(b"\0")
         rest["path"] = portable(b"@" + path[1:] if hidden else path.rstrip(b"\0"))
     head = {"protocol": "unix", "type": TYPES.get(kind, str(kind)), "inode": inode}
@@ -164,6 +166,7 @@ def _vsock(body: bytes) -> NetlinkRow:
 
 
 def _other(family: int, protocol: int, show: int) -> bytes:
+    # The last two numbers are a socket's cookie: all ones stand for any.
     return struct.pack("=BBHIIII", family, protocol, 0, 0, show, _EVERY, _EVERY)
 
 
@@ -172,6 +175,7 @@ FAMILIES: dict[str, _SocketFamily] = {
     f"{name}{suffix}": _SocketFamily(
         _inet(family, number_), 72, _of_inet(name), f"{name}_diag_dump"
     )
+    # Raw sockets of every protocol are asked for as IPPROTO_RAW.
     for name, number_ in (("tcp", 6), ("udp", 17), ("udplite", 136), ("raw", 255))
     for family, suffix in ((socket.AF_INET, ""), (socket.AF_INET6, "6"))
 } | {

@@ -32,21 +32,25 @@ BpfCall = Callable[[int, bytes], tuple[int, bytes]]
 def values(
     bpf: BpfCall, descriptor: int, kind: object, key_size: int, value_size: int
 ) -> dict[str, Any]:
-    """Return `values`, each with its key in hexadecimal, and `valuesCut` where there are more.
+    """Return `values`, each with its key in hexadecimal, and `valuesCut` where there are more, or
+    may be: whoever makes a map can have the kernel refuse to show them.
 
     Zeros at the end of a value are left out. Of other maps: nothing.
     """
     if kind not in _READABLE or max(key_size, value_size) > MAX_VALUE or not key_size:
         return {}
     found, room = list[dict[str, object]](), MAX_MAP
-    for key in _keys(bpf, descriptor, key_size):
-        raise_if_abandoned()
-        room -= key_size + value_size
-        if room < 0 or len(found) >= MAX_VALUES:
-            return {"values": found, "valuesCut": True}
-        value = _lookup(bpf, descriptor, key, value_size)
-        if value is not None:
-            found.append({"key": key.hex(), "value": portable(value.rstrip(b"\0"))})
+    try:
+        for number, key in enumerate(_keys(bpf, descriptor, key_size)):
+            raise_if_abandoned()
+            room -= key_size + value_size
+            if room < 0 or number >= MAX_VALUES:
+                return {"values": found, "valuesCut": True}
+            value = _lookup(bpf, descriptor, key, value_size)
+            if value is not None:
+                found.append({"key": key.hex(), "value": portable(value.rstrip(b"\0"))})
+    except OSError:
+        return {"values": found, "valuesCut": True}
     return {"values": found}
 
 
@@ -58,8 +62,8 @@ def _keys(bpf: BpfCall, descriptor: int, size: int) -> Iterator[bytes]:
         attributes = struct.pack("=I4xQQ", descriptor, before, ctypes.addressof(following))
         try:
             bpf(_NEXT_KEY, attributes)
-        except OSError:
-            return  # that was the last, or there are none to be had
+        except FileNotFoundError:
+            return  # that was the last
         ctypes.memmove(key, following, size)
         before = ctypes.addressof(key)
         yield key.raw
@@ -70,6 +74,6 @@ def _lookup(bpf: BpfCall, descriptor: int, key: bytes, size: int) -> bytes | Non
     places = ctypes.addressof(asked), ctypes.addressof(value)
     try:
         bpf(_LOOKUP, struct.pack("=I4xQQQ", descriptor, *places, 0))
-    except OSError:
+    except FileNotFoundError:
         return None  # it went meanwhile
     return value.raw

@@ -59,12 +59,14 @@ def find_entries(
     """Return the newest entries that have one of these words in a field, or that came by a way.
 
     It looks at the `last`, and keeps so many bytes at `most`. The kernel's own lines have the
-    `transport` `kernel`. Raises `DamagedJournal`.
+    `transport` `kernel`. `cut` says whether there are older ones; `unread` counts fields that
+    could not be unpacked. Raises `DamagedJournal`.
     """
     journal = _SystemdJournal(file)
-    found, looked, first = list[NetlinkRow](), 0, None
+    found, looked, first, passed = list[NetlinkRow](), 0, None, 0
     for offset in journal.newest(last):
         raise_if_abandoned()
+        passed += 1
         entry = journal.entry(offset)
         if entry is None:
             continue
@@ -78,7 +80,14 @@ def find_entries(
             if most < 0:
                 break
     found.reverse()
-    return {"entries": journal.entries, "looked": looked, "since": first, "lines": found}
+    return {
+        "entries": journal.entries,
+        "looked": looked,
+        "since": first,
+        "cut": passed < journal.entries,
+        "unread": journal.unread,
+        "lines": found,
+    }
 
 
 def _spelled(values: dict[bytes, bytes]) -> NetlinkRow:
@@ -100,6 +109,8 @@ class _SystemdJournal:
             struct.unpack_from("<Q", header, 152)[0],
             struct.unpack_from("<Q", header, 176)[0],
         )
+        self.unread = 0
+        """Fields that could not be unpacked."""
         # Many entries share a field.
         self._field = lru_cache(_CACHED)(self._read_field)
 
@@ -149,7 +160,9 @@ class _SystemdJournal:
         for start in range(64, len(content) - step + 1, step):
             pair = self._field(struct.unpack_from(form, content, start)[0])
             if pair:
-                values[pair[0]] = pair[1]
+                # Whoever sends an entry may give a field more than once.
+                name, value = pair
+                values[name] = values[name] + b"\n" + value if name in values else value
         try:
             time = datetime.fromtimestamp(moment / 1e6, UTC).isoformat()
         except (OverflowError, ValueError, OSError):
@@ -163,6 +176,7 @@ class _SystemdJournal:
         if content is None or len(content) < start:
             return None
         plain = _unpacked(content[start:], content[1])
+        self.unread += not plain
         name, _, value = plain.partition(b"=")
         return (name, value) if name else None
 

@@ -105,6 +105,7 @@ class KernelKeys:
         if not register:
             return
         own = self.kernel.pointer(self.kernel.memory.current(), "task_struct", "cred")
+        # The machine's own user namespace has the keyrings of everybody's users.
         machines = space == self.kernel.pointer(own, "cred", "user_ns")
         user = self.kernel.pointer(cred, "cred", "user")
         number = self.kernel.memory.word(self.kernel.at(user, "user_struct", "uid"), 4)
@@ -132,6 +133,8 @@ class KernelKeys:
             if not waiting:
                 return
             pointer = waiting.pop()
+            # Bit 0 is 0 of a leaf and 1 of a part of the tree, of which bit 1 then says whether it
+            # is a shortcut. Of a leaf bit 1 says that the key is a keyring.
             kind, place = pointer & 3, pointer & ~3
             if not place:
                 continue

@@ -12,9 +12,11 @@ import ctypes
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from collector.documents import portable
 from collector.node.abandonable import raise_if_abandoned
@@ -33,19 +35,40 @@ KernelLogCall = Callable[[int, int], bytes]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class KernelLog(NamedTuple):
+    """The ring buffer, as far as it was read."""
+
+    source: str
+    """`kmsg` or `syslog`."""
+    rows: list[NetlinkRow]
+    """The oldest first."""
+    lost: bool = False
+    """Whether there were more: too many to be kept, or overwritten while they were read."""
+
+
 def kernel_log(
     device: Path = DEVICE, limit: int = MAX_BYTES, read: KernelLogCall = os.read
-) -> tuple[str, list[NetlinkRow]]:
-    """Return how the buffer was read, and its lines, the oldest first. Raises `OSError`."""
+) -> KernelLog:
+    """Return the buffer. Raises `OSError`."""
     try:
-        return "kmsg", list(_records(device, limit, read))
+        rows = list(_records(device, limit, read))
     except OSError:
-        return "syslog", [row for line in _buffer().split(b"\n") if (row := parse_line(line))]
+        data, cut = _buffer()
+        rows = [row for line in data.split(b"\n") if (row := parse_line(line))]
+        return KernelLog("syslog", rows, cut)
+    return KernelLog("kmsg", [row for row in rows if row], _are_lost(rows))
+
+
+def _are_lost(rows: Sequence[NetlinkRow]) -> bool:
+    """Whether records are missing, by their numbers; an empty row is in the place of some."""
+    numbers = [row["sequence"] for row in rows if row]
+    jumps = any(later - before > 1 for before, later in pairwise(numbers))
+    return jumps or not all(rows)
 
 
 def _records(device: Path, limit: int, read: KernelLogCall) -> Iterator[NetlinkRow]:
-    """Read to the end, and keep the newest."""
-    kept, size = deque[bytes](), 0
+    """Read to the end, and keep the newest; an empty row is for what is not kept."""
+    kept, size, cut = deque[bytes](), 0, False
     descriptor = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with closing(os.fdopen(descriptor, "rb", buffering=0)), suppress(BlockingIOError):
         while record := _record(descriptor, read):
@@ -54,9 +77,11 @@ def _records(device: Path, limit: int, read: KernelLogCall) -> Iterator[NetlinkR
             size += len(record)
             while size > limit and len(kept) > 1:
                 size -= len(kept.popleft())
+                cut = True
+    if cut:
+        yield {}
     for record in kept:
-        if row := parse_record(record):
-            yield row
+        yield parse_record(record) or {}
 
 
 def _record(descriptor: int, read: KernelLogCall) -> bytes:
@@ -105,12 +130,16 @@ def moment_of(microseconds: int) -> str | None:
         return None
 
 
-def _buffer() -> bytes:
-    """Return the buffer by syslog(2), which leaves it as it is. Raises `OSError`."""
+def _buffer() -> tuple[bytes, bool]:
+    """Return the buffer by syslog(2), which leaves it as it is, and whether it has more.
+
+    Raises `OSError`.
+    """
     size = min(max(_libc.klogctl(_SIZE, None, 0), 0) or _RECORD, MAX_BYTES)
     buffer = ctypes.create_string_buffer(size)
     told = _libc.klogctl(_READ_ALL, buffer, size)
     if told < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"syslog(2) is refused: {os.strerror(code)}")
-    return buffer.raw[:told]
+    # As text it is longer than in the buffer: of a full one the oldest lines are left out.
+    return buffer.raw[:told], told >= size - _RECORD

@@ -23,7 +23,7 @@ from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
-from collector.node.btf import StructLayout, layouts
+from collector.node.btf import NoLayout, StructLayout, layouts
 from collector.node.kernel_memory import KernelMemory
 from collector.node.messages import MAX_MESSAGE, MAX_MESSAGES, QueuedMessage
 from collector.node.numbers import latest
@@ -81,7 +81,7 @@ _RINGS = {
 }
 """Since Linux 6.13."""
 _GROUPS = (_TASKS, _QUEUES, _TERMINALS, _KEYS, _RINGS)
-"""Each is looked up when it is needed, and takes some time."""
+"""All are looked up at once; a kernel that lacks one of a group may have the others."""
 
 
 class Inode(NamedTuple):
@@ -95,8 +95,15 @@ class Inode(NamedTuple):
 
 
 @cache
+def _groups() -> list[dict[str, StructLayout] | NoLayout]:
+    return layouts(_GROUPS)
+
+
 def _group(number: int) -> dict[str, StructLayout]:
-    return layouts(_GROUPS[number])
+    found = _groups()[number]
+    if isinstance(found, NoLayout):
+        raise NoLayout(str(found))
+    return found
 
 
 def _layout(structure: str) -> StructLayout:

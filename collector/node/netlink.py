@@ -90,6 +90,7 @@ def messages(kernel: socket.socket) -> Iterator[NetlinkMessage]:
     """Yield the messages of one answer. Raises `OSError` where it is an error."""
     while True:
         raise_if_abandoned()
+        # The kernel makes no part of a dump longer than 32 KiB, whatever there is room for.
         data, start = kernel.recv(BUFFER), 0
         while start + _HEADER.size <= len(data):
             length, kind, flags, *_ = _HEADER.unpack_from(data, start)
@@ -127,6 +128,7 @@ def aligned(length: int) -> int:
 
 def enter(process: Process) -> None:
     """Let this thread go into the network namespace of a process. Raises `OSError`."""
+    # setns needs SYS_ADMIN even where it would change nothing.
     if process.link("ns/net") == os.fsencode(Path("/proc/thread-self/ns/net").readlink()):
         return
     place = os.open("ns/net", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)

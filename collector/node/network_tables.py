@@ -65,7 +65,7 @@ class WrongNamespace(OSError):
     """A process that is not, or no more, in the namespace that is to be read."""
 
 
-def go_into(process: Process, space: bytes) -> None:
+def enter_namespace(process: Process, space: bytes) -> None:
     """Let this thread go into a namespace, for good. Raises `OSError`."""
     enter(process)
     if os.fsencode(Path("/proc/thread-self/ns/net").readlink()) != space:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 STEP = 2048
 """Numbers that are asked for between two looks at the clock."""
-SLACK = 4096
+RESERVE = 4096
 """Numbers above all that were given out so far, for those given out while we ask."""
 
 
@@ -39,7 +39,7 @@ class Probe:
     _same: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self._same = sees_same(self.proc)
+        self._same = same_pid_namespace(self.proc)
 
     def look(self, numbers: Sequence[int], listed: Collection[int]) -> Iterator[int]:
         """Yield the numbers of processes and threads that are not among the `listed`.
@@ -52,9 +52,9 @@ class Probe:
                 self.left += len(rest) - sum(number in rest for number in listed)
                 return
             part = [number for number in numbers[start : start + STEP] if number not in listed]
-            yield from self._alive(part) if self._same else self._there(part)
+            yield from self._alive(part) if self._same else self._existing(part)
 
-    def _there(self, numbers: list[int]) -> Iterator[int]:
+    def _existing(self, numbers: list[int]) -> Iterator[int]:
         folder = os.open(self.proc, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for number in numbers:
@@ -72,7 +72,7 @@ class Probe:
                 yield number
 
 
-def sees_same(proc: Path) -> bool:
+def same_pid_namespace(proc: Path) -> bool:
     """Whether this process numbers processes as `proc` does."""
     with suppress(OSError):
         return (proc / "self").readlink() == Path(str(os.getpid()))
@@ -96,7 +96,7 @@ def highest(proc: Path) -> int:
         limit = int((proc / "sys/kernel/pid_max").read_bytes())
         lines = (proc / "stat").read_bytes().split(b"\n")
         made = [int(line.split()[1]) for line in lines if line.startswith(b"processes ")]
-        return min([limit, *(number + SLACK for number in made)])
+        return min([limit, *(number + RESERVE for number in made)])
     return 0
 
 

@@ -64,6 +64,7 @@ def _copied(pipe: int, most: int) -> bytes:
     inlet, outlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     with opened(inlet), opened(outlet):
         with suppress(OSError):  # then ours holds less than theirs
+            # tee copies references to pages, however full: ours needs as many places as theirs has.
             theirs = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
             fcntl.fcntl(outlet, fcntl.F_SETPIPE_SZ, min(theirs, MAX_PIPE))
         libc = ctypes.CDLL(None, use_errno=True)

@@ -162,6 +162,7 @@ class Process:
     def owner(self) -> int:
         """The user that it acts for, as the machine numbers it."""
         lines = self.read("status").split(b"\n")
+        # Real, effective, saved, file system: rights are checked by the second.
         return next(int(line.split()[2]) for line in lines if line.startswith(b"Uid:"))
 
     def cgroups(self) -> dict[str, str]:
@@ -170,6 +171,7 @@ class Process:
         Bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
         """
         lines = self.read("cgroup").decode(errors="surrogateescape").split("\n")
+        # `4:memory:/path`: the path may have colons of its own.
         fields = (line.split(":", 2) for line in lines)
         return {row[1]: row[2] for row in fields if len(row) == 3}
 
@@ -247,6 +249,7 @@ class Boundary:
 
     They share its cgroup, or lie in one beneath it, or in its PID namespace where that is not the
     machine's, or in one beneath that: who may write to cgroups can leave one, but not a namespace.
+    Or they see what it has mounted, in its own mount namespace.
     Its cgroup is the one that is named after it: its first process may have gone on to one beneath.
 
     Raises `OSError` where there is no such process.
@@ -259,7 +262,13 @@ class Boundary:
             self._spaces = dict[bytes, bool]()
             with suppress(PermissionError):  # the cgroups have to do
                 self._spaces[first.link("ns/pid")] = True
-            self._private = bool(self._spaces) and first.nested
+            self.shares = not first.nested
+            """Whether it has the machine's PID namespace."""
+            self._mounts = b""
+            with suppress(OSError):
+                self._mounts = first.link("ns/mnt")
+        if self._mounts == machine_space("mnt", proc):
+            self._mounts = b""
         self.groups = {name: path for name, path in paths.items() if path.strip("/.")}
         """The container's cgroup in each hierarchy that has one for it."""
 
@@ -267,7 +276,11 @@ class Boundary:
         """Whether a process is the container's. Raises `OSError` where it has ended."""
         if _within(process.cgroups(), self.groups):
             return True
-        return self._private and _descends(process, self._spaces, self._proc)
+        if self._spaces and not self.shares and _descends(process, self._spaces, self._proc):
+            return True
+        with suppress(PermissionError):
+            return bool(self._mounts) and process.link("ns/mnt") == self._mounts
+        return False
 
 
 def companions(pid: int, key: str = "", proc: Path | None = None) -> list[int]:
@@ -304,14 +317,20 @@ def _leads_to(pid: int, known: dict[bytes, bool], proc: Path | None) -> bool:
 
 
 def machine_network() -> bytes:
-    """Return the network namespace of the machine itself.
+    """Return the network namespace of the machine itself."""
+    return machine_space("net")
+
+
+def machine_space(kind: str, proc: Path | None = None) -> bytes:
+    """Return a namespace of the machine itself: `net`, `mnt`.
 
     Its first process may refuse to be looked at; the second is the kernel's own. Where neither is
     shown, ours has to do.
     """
-    for folder in (host_proc() / "1", host_proc() / "2", Path("/proc/self")):
+    base = proc or host_proc()
+    for folder in (base / "1", base / "2", Path("/proc/self")):
         with suppress(OSError):
-            return os.fsencode((folder / "ns/net").readlink())
+            return os.fsencode((folder / "ns" / kind).readlink())
     return b""
 
 

@@ -143,6 +143,7 @@ def _is_same(process: Process, known: Mapping[str, bytes]) -> bool:
 
 
 def _start(stat: bytes) -> bytes:
+    # The name, in brackets, may hold blanks and brackets itself; what follows it is field 3.
     return stat.rpartition(b")")[2].split()[19]
 
 

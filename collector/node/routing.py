@@ -204,6 +204,7 @@ _TABLES = {
     ),
 }
 TABLES = tuple(_TABLES)
+# TC_H_MAKE(TC_H_CLSACT, 0): the handle of `clsact` and of `ingress` queues.
 _CLSACT = 0xFFFF0000
 MAX_PLACES = 4096
 """Places whose filters are asked for, each by a request of its own."""
@@ -217,6 +218,7 @@ def rows(kernel: Netlink, name: str) -> Iterator[NetlinkRow]:
         yield from _filters(kernel)
         return
     table = _TABLES[name]
+    # A head of zeros asks for all families and all links.
     for body in kernel.dump(table.kind, bytes(table.head.size)):
         if len(body) >= table.head.size:
             yield decode(name, body)

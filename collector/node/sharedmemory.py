@@ -35,7 +35,7 @@ _SHM_RDONLY = 0o10000
 _FAILED = ctypes.c_void_p(-1).value
 MAX_SEGMENTS = 200
 """Segments that are listed."""
-MAX_SPACES = 64
+MAX_NAMESPACES = 64
 """IPC namespaces that are looked into."""
 
 
@@ -96,7 +96,7 @@ class Queue(NamedTuple):
     """Of a POSIX queue."""
 
 
-class UnreadSpace(NamedTuple):
+class UnreadNamespace(NamedTuple):
     """IPC namespaces, or the rest of one, that were not looked into."""
 
     spaces: int
@@ -107,8 +107,8 @@ class UnreadSpace(NamedTuple):
 def segments(
     pids: Sequence[int],
     wanted: Callable[[bytes, int], bool] = lambda *_: False,
-    most: int = MAX_SPACES,
-) -> list[SharedSegment | Queue | UnreadSpace]:
+    most: int = MAX_NAMESPACES,
+) -> list[SharedSegment | Queue | UnreadNamespace]:
     """Return the segments and queues of the IPC namespaces of these processes.
 
     Those of the machine's own are left out, and told where a container uses it. `wanted` says by
@@ -120,12 +120,12 @@ def segments(
     for pid in pids:
         with suppress(OSError), Process.open(pid) as process:
             spaces.setdefault(process.link("ns/ipc"), pid)
-    found: list[SharedSegment | Queue | UnreadSpace] = []
+    found: list[SharedSegment | Queue | UnreadNamespace] = []
     if spaces.pop(os.fsencode(Path("/proc/self/ns/ipc").readlink()), None) and _shares(pids):
         why = "Segments are in the node's own IPC namespace, which the container uses"
-        found.append(UnreadSpace(1, "OutOfScope", why))
+        found.append(UnreadNamespace(1, "OutOfScope", why))
     if more := len(spaces) - most:
-        found += [UnreadSpace(more, "TooMany", f"No more than {most} are read")] * (more > 0)
+        found += [UnreadNamespace(more, "TooMany", f"No more than {most} are read")] * (more > 0)
     for link, pid in islice(spaces.items(), most):
         with Process.open(pid) as process:
             space = os.open("ns/ipc", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
@@ -142,16 +142,16 @@ def _shares(pids: Sequence[int]) -> bool:
 
 def _read(
     space: int, link: bytes, pid: int, wanted: Callable[[int], bool]
-) -> list[SharedSegment | Queue | UnreadSpace]:
+) -> list[SharedSegment | Queue | UnreadNamespace]:
     enter(space, _CLONE_NEWIPC)
-    found: list[SharedSegment | Queue | UnreadSpace] = []
+    found: list[SharedSegment | Queue | UnreadNamespace] = []
     found += [_segment(row, link, pid, wanted) for row in _table("shm")]
     found += [_queue(row, link, pid) for row in _table("msg")]
     found += _posix_queues(link, pid)
     for kind, name in ((SharedSegment, "segments"), (Queue, "queues")):
         if sum(isinstance(each, kind) for each in found) > MAX_SEGMENTS:
             why = f"More than {MAX_SEGMENTS} {name} are in {link.decode()}; the first are here"
-            found.append(UnreadSpace(1, "TooMany", why))
+            found.append(UnreadNamespace(1, "TooMany", why))
     return found
 
 
@@ -165,12 +165,14 @@ def _segment(
     row: Sequence[bytes], link: bytes, pid: int, wanted: Callable[[int], bool]
 ) -> SharedSegment:
     key, number, _, size, creator, last, attached, uid, gid, _, _, *times = map(int, row[:14])
+    # Octal, with SHM_DEST and SHM_LOCKED above the rights.
     mode = int(row[2], 8)
     file = None
     with suppress(OSError):
         file = _hold(number) if wanted(number) else None
     return SharedSegment(
         number,
+        # The table prints it as a signed number.
         key & 0xFFFFFFFF,
         size,
         creator,
@@ -195,6 +197,7 @@ def _hold(number: int) -> SharedDescriptor:
     if address in {None, _FAILED}:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     try:
+        # The file of a segment has no path: only `map_files` leads to it.
         begin = b"%x-" % address
         with Path("/proc/self/maps").open("rb") as lines:
             areas = [line.split()[0] for line in lines if line.startswith(begin)]
@@ -206,6 +209,7 @@ def _hold(number: int) -> SharedDescriptor:
 
 def _table(name: str) -> list[list[bytes]]:
     with Path(f"/proc/sysvipc/{name}").open("rb") as table:
+        # The first line is the table's head; one row beyond the limit tells that there are more.
         return [line.split() for line in islice(table, 1, MAX_SEGMENTS + 2)]
 
 
@@ -219,6 +223,7 @@ def _posix_queues(link: bytes, pid: int) -> Iterator[Queue]:
             with suppress(OSError, ValueError, IndexError):
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
                 with opened(os.open(entry.name, flags, dir_fd=folder)) as queue:
+                    # `QSIZE:129 NOTIFY:0 ...`: read(2) shows that, and takes no message.
                     size = int(os.read(queue, 200).split()[0].partition(b":")[2])
                     inode = entry.inode()
                     messages = kernel.messages(queue) if size else ()

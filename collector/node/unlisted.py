@@ -4,7 +4,7 @@ A file system that was unmounted lazily lives on while a process stands in it; a
 while one has it open; a file lies in a socket's queue, or is registered with io_uring; bytes wait
 in a pipe::
 
-    found = Unlisted(until=time.monotonic() + 60)
+    found = UnlistedSearch(until=time.monotonic() + 60)
     found.look(pids)
     for kept in found.kept.values(): ...
 
@@ -76,7 +76,7 @@ class KeptReference:
 
 
 @dataclass(slots=True)
-class Unlisted:
+class UnlistedSearch:
     """A search through a container's processes; it blocks, and is meant for a thread."""
 
     until: float

@@ -10,8 +10,9 @@ Source: vsock(7), pidfd_getfd(2)
 from __future__ import annotations
 
 import socket
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.borrowed import borrowed
@@ -35,26 +36,36 @@ def vsock_rows(
 
     `listed` are the inodes of sockets of other families; `most` others are looked at.
     """
-    space, asked = process.link("ns/net"), 0
-    for inode, pids in holders.items():
-        if inode in listed or not pids or asked >= most:
-            continue
+    space, unknown = process.link("ns/net"), dict[int, list[int]]()
+    others = (inode for inode, pids in holders.items() if pids and inode not in listed)
+    for inode in islice(others, most):
+        unknown.setdefault(holders[inode][0], []).append(inode)
+    for pid, inodes in unknown.items():
         raise_if_abandoned()
-        asked += 1
-        with suppress(OSError), Process.open(pids[0]) as holder:
-            if holder.link("ns/net") == space and (place := _place(holder, inode)):
-                with borrowed(holder, place, inode) as found:
-                    if found.family == socket.AF_VSOCK:
-                        yield _row(found, inode) | {"pids": pids}
+        with suppress(OSError), Process.open(pid) as holder:
+            if holder.link("ns/net") == space:
+                yield from _of_holder(holder, inodes, holders)
 
 
-def _place(process: Process, inode: int) -> str:
-    wanted = b"socket:[%d]" % inode
+def _of_holder(
+    holder: Process, inodes: Sequence[int], holders: Mapping[int, list[int]]
+) -> Iterator[NetlinkRow]:
+    places = _places(holder)
+    for inode in inodes:
+        raise_if_abandoned()
+        if place := places.get(b"socket:[%d]" % inode):
+            with suppress(OSError), borrowed(holder, place, inode) as found:
+                if found.family == socket.AF_VSOCK:
+                    yield _row(found, inode) | {"pids": holders[inode]}
+
+
+def _places(process: Process) -> dict[bytes, str]:
+    """Return where a process has its sockets open, by what their links say."""
+    places = dict[bytes, str]()
     for number in process.numbers("fd", MAX_FILES):
         with suppress(OSError):
-            if process.link(f"fd/{number}") == wanted:
-                return f"fd/{number}"
-    return ""
+            places.setdefault(process.link(f"fd/{number}"), f"fd/{number}")
+    return places
 
 
 def _row(found: socket.socket, inode: int) -> NetlinkRow:

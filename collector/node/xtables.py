@@ -100,6 +100,8 @@ def tables(names: dict[str, list[str]], limit: int = MAX_TABLE) -> Iterator[Rule
     """Yield the tables of these names, by their family (`ip`, `ip6`). Raises `OSError`."""
     for family in FAMILIES:
         if names.get(family.name):
+            # The tables are options of any raw socket; one of this protocol gets no packets
+            # meanwhile.
             with socket.socket(family.family, socket.SOCK_RAW, socket.IPPROTO_RAW) as kernel:
                 for name in names[family.name]:
                     yield RuleTable(family, name, *_table(kernel, family, name, limit))
@@ -108,6 +110,7 @@ def tables(names: dict[str, list[str]], limit: int = MAX_TABLE) -> Iterator[Rule
 def _table(
     kernel: socket.socket, family: _XtablesFamily, name: str, limit: int
 ) -> tuple[bytes, bytes]:
+    # A table that changes between both questions makes the second one fail with EAGAIN.
     info = _ask(kernel, family, _GET_INFO, name.encode()[:_NAME], _INFO)
     size = struct.unpack_from("=I", info, _INFO - 4)[0]
     if size > limit:
@@ -120,6 +123,7 @@ def _ask(
     kernel: socket.socket, family: _XtablesFamily, option: int, question: bytes, size: int
 ) -> bytes:
     """Return what an option of a socket is; unlike Python's own call, the kernel is told more."""
+    # The question is in the buffer of the answer; Python's call hands over an empty one.
     buffer = ctypes.create_string_buffer(question, size)
     length = ctypes.c_uint32(size)
     if _libc.getsockopt(kernel.fileno(), family.level, option, buffer, ctypes.byref(length)):
@@ -132,6 +136,7 @@ def _entry(family: _XtablesFamily, entry: bytes, target: int) -> NetlinkRow:
     source, destination, source_mask, mask, inside, outside, protocol, flags, inverted = (
         family.head.unpack_from(entry)
     )
+    # The counters are the last thing in front of the matches.
     packets, size = struct.unpack_from("=QQ", entry, family.size - 16)
     return {
         "source": _network(source, source_mask),
@@ -169,9 +174,13 @@ def _row(name: bytes, rest: bytes) -> NetlinkRow:
 
 def _target(name: bytes, rest: bytes) -> NetlinkRow:
     """Return a target: where it leads to, or the name of the chain that begins here."""
+    # iptables begins each chain of a user's with a target of this name, which is never reached, and
+    # ends the table with one.
     if name == b"ERROR":
         return {"chain": portable(rest.split(b"\0")[0])}
     if name or len(rest) < 4:
         return _row(name, rest)
+    # The standard target has no name. Its number is a verdict where it is negative, else the offset
+    # of the rule to go on at.
     verdict = struct.unpack_from("=i", rest)[0]
     return {"verdict": _VERDICTS[verdict]} if verdict in _VERDICTS else {"jump": verdict}

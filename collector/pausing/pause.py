@@ -65,7 +65,7 @@ async def paused(
     try:
         async with task_group() as tasks:
             await _listen(words, pause)
-            tasks.start_soon(_stand_in, process, runtime, running, pause)
+            tasks.start_soon(_resume_when_killed, process, runtime, running, pause)
             yield pause
             tasks.cancel_scope.cancel()
     finally:
@@ -85,7 +85,7 @@ async def _start(running: Sequence[ContainerInfo], seconds: float) -> Process:
     )
 
 
-async def _stand_in(
+async def _resume_when_killed(
     process: Process, runtime: Runtime, running: Sequence[ContainerInfo], pause: Pause
 ) -> None:
     """Resume as soon as the supervisor has ended: if it was killed, nobody else would in time."""

@@ -47,6 +47,7 @@ class EventJournal:
     rows: int = 0
     size: int = 0
     begun: float = field(default_factory=time.monotonic)
+    # One for all rows: somebody may set the clock while it is recorded.
     _offset: float = field(default_factory=lambda: time.time() - time.monotonic())
     _waiting: dict[Hashable, _EventRow] = field(default_factory=dict)
     _weight: int = 0

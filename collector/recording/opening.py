@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from collector.documents import readable
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.netlink import enter
-from collector.node.numbers import sees_same
+from collector.node.numbers import same_pid_namespace
 from collector.node.procfs import Process, host_proc, machine_network
 from collector.node.tables import reason
 from collector.recording.fanotify import Fanotify
@@ -28,7 +28,7 @@ from collector.recording.sockets import Notices, SocketWatch, open_diag
 from collector.recording.watch import ContainerWatch
 from collector.recording.writes import Writes
 
-MAX_SPACES = 16
+MAX_NAMESPACES = 16
 """Network namespaces of one container that are watched."""
 T = TypeVar("T")
 
@@ -106,14 +106,14 @@ def open_sources(
         Writes(limits.names),
         limits.interval,
         processes=processes,
-        sees_same=sees_same(host_proc()),
+        same_pid_namespace=same_pid_namespace(host_proc()),
     )
     sources = RecordingSources(watch, missing=missing)
     try:
         watch.files = sources.attempt("writes", Fanotify.open)
         watch.mark()
         _open_networks(sources, limits, taken, own)
-        if watch.files and not watch.sees_same:
+        if watch.files and not watch.same_pid_namespace:
             message = "The kernel numbers processes otherwise than their /proc: no writer is named"
             sources.missing.append(("who wrote", "NotVisible", message))
         raise_if_abandoned()
@@ -130,7 +130,7 @@ def _open_networks(
     for pid in sorted(sources.watch.members.known):
         with suppress(FileNotFoundError, ProcessLookupError), Process.open(pid) as process:
             space = process.link("ns/net")
-            if space not in seen and len(seen) < MAX_SPACES:
+            if space not in seen and len(seen) < MAX_NAMESPACES:
                 seen.add(space)
                 name = readable(space)
                 if sources.attempt("network", partial(_enter_namespace, process)):
@@ -148,11 +148,12 @@ def _watch_sockets(
 ) -> None:
     if kernel := sources.attempt("sockets", open_diag):
         watch, notices = sources.watch, sources.attempt("ends of sockets", Notices)
-        watch.sockets.append(
-            SocketWatch(
-                kernel, watch.journal, name, is_machines, limits.sockets, limits.interval, notices
-            )
+        sockets = SocketWatch(
+            kernel, watch.journal, name, is_machines, limits.sockets, limits.interval, notices
         )
+        watch.sockets.append(sockets)
+        # What there is from now on is new, whenever the first turn of the watch is.
+        sources.attempt("sockets", partial(sockets.look, tuple))
 
 
 def _watch_packets(

@@ -27,7 +27,7 @@ _COUNTS = struct.Struct("=II")
 _RECEIVE_BUFFER_FORCED = 33
 _ROOM = 4 * 1024 * 1024
 """Bytes that the kernel may queue; it doubles them for what it keeps of its own."""
-_LEAST = 768
+_MIN_CHARGE = 768
 """Bytes of them that the smallest packet takes."""
 _LOOPBACK = 772
 _OUTGOING = 4
@@ -84,7 +84,7 @@ class Packets:
             if waiting.poll(_WAIT):
                 self._take(buffer)
         # What the kernel has room for, and not what goes on coming.
-        for _ in range(2 * _ROOM // _LEAST // _BURST + 1):
+        for _ in range(2 * _ROOM // _MIN_CHARGE // _BURST + 1):
             if self._take(buffer):
                 break
         self._finish()

@@ -38,6 +38,7 @@ def link_type(hardware: int) -> int:
 
 def section(application: str = "kube-forensics") -> bytes:
     """Return what a file begins with."""
+    # Version 1.0; how long it gets is not known yet.
     head = struct.pack("<IHHq", _MAGIC, 1, 0, -1)
     return _block(_SECTION, head + _options((_APPLICATION, application.encode())))
 
@@ -79,4 +80,5 @@ def _padded(value: bytes) -> bytes:
 
 def _block(kind: int, body: bytes) -> bytes:
     length = struct.pack("<I", len(body) + 12)
+    # With its length at both ends a file can be read backwards.
     return struct.pack("<I", kind) + length + body + length

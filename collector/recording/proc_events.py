@@ -7,11 +7,12 @@ network::
         for event in kernel.read():
             print(event.what, event.pid)
 
-Source: include/uapi/linux/cn_proc.h, connector.h; Documentation/driver-api/connector.rst
+Source: include/uapi/linux/cn_proc.h, connector.h, filter.h; Documentation/driver-api/connector.rst
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
@@ -30,11 +31,18 @@ _HEAD = struct.Struct("=IIQ")
 """What happened, on which processor, and when."""
 _RECEIVE_BUFFER_FORCED = 33
 _LISTEN, _NONE = 1, 0
+_FORK, _EXEC, _EXIT = 0x1, 0x2, 0x80000000
+_ATTACH_FILTER = 26
+_LOAD, _TO_INDEX, _JUMP, _EQUAL, _EQUAL_INDEX, _RETURN = 0x20, 0x07, 0x05, 0x15, 0x1D, 0x06
+"""Instructions of classic BPF: `ld [k]`, `tax`, `ja`, `jeq #k`, `jeq x`, `ret #k`."""
+_INSTRUCTION = struct.Struct("=HBBI")
+_ALL, _NOTHING = 0xFFFFFFFF, 0
+"""Bytes of a message that are queued."""
 _ROOM = 8 * 1024 * 1024
 """Bytes that the kernel may queue: of all processes of the machine, and it counts 768 for each."""
 _ANSWER_TIMEOUT = 1000
 """Milliseconds until the kernel has answered, unless it refuses without a word."""
-_LONGEST = 4096
+_MAX_MESSAGE = 4096
 """Bytes that one message may have."""
 _BURST = 512
 """Messages of one reading."""
@@ -76,6 +84,7 @@ class ProcEvents:
         try:
             with suppress(OSError):
                 kernel.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCED, _ROOM)
+            _attach_filter(kernel)
             kernel.bind((0, _GROUP))
             number = secrets.randbits(31)
             _ask(kernel, number)
@@ -104,7 +113,7 @@ class ProcEvents:
         self.is_dry = False
         for _ in range(_BURST):
             try:
-                data, sender = self._kernel.recvfrom(_LONGEST)
+                data, sender = self._kernel.recvfrom(_MAX_MESSAGE)
             except BlockingIOError:
                 self.is_dry = True
                 return
@@ -116,6 +125,37 @@ class ProcEvents:
                 # Only the kernel is believed: its port is 0.
                 if not sender[0] and (event := _event(data)):
                     yield event
+
+
+def _attach_filter(kernel: socket.socket) -> None:
+    """Have the kernel queue nothing of threads and names: most that it tells is of these."""
+    what = _NETLINK.size + _MESSAGE.size
+    first = what + _HEAD.size
+    # A filter reads numbers as the network has them, whatever the processor's order is.
+    fork, executed, ended = (socket.htonl(number) for number in (_FORK, _EXEC, _EXIT))
+    program = (
+        (_LOAD, 0, 0, what),
+        (_EQUAL, 12, 0, _NONE),
+        (_EQUAL, 11, 0, executed),
+        (_EQUAL, 2, 0, fork),
+        (_EQUAL, 5, 0, ended),
+        (_RETURN, 0, 0, _NOTHING),
+        # Of a fork the child's number, of an exit its own: a thread's is not that of its process.
+        (_LOAD, 0, 0, first + 8),
+        (_TO_INDEX, 0, 0, 0),
+        (_LOAD, 0, 0, first + 12),
+        (_JUMP, 0, 0, 3),
+        (_LOAD, 0, 0, first),
+        (_TO_INDEX, 0, 0, 0),
+        (_LOAD, 0, 0, first + 4),
+        (_EQUAL_INDEX, 0, 1, 0),
+        (_RETURN, 0, 0, _ALL),
+        (_RETURN, 0, 0, _NOTHING),
+    )
+    code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*each) for each in program))
+    kernel.setsockopt(
+        socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code))
+    )
 
 
 def _request(operation: int, number: int) -> bytes:
@@ -133,7 +173,7 @@ def _ask(kernel: socket.socket, number: int) -> None:
     # What it tells others arrives all the same, its answers to them included.
     while time.monotonic() < until and waiting.poll(_ANSWER_TIMEOUT):
         try:
-            data, sender = kernel.recvfrom(_LONGEST)
+            data, sender = kernel.recvfrom(_MAX_MESSAGE)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise

@@ -114,11 +114,13 @@ class _Recorder:
 
     async def _run(self, is_over: Callable[[], bool]) -> None:
         sources = self.sources
+        # Before anything is watched: its time is the first.
+        began = sources.watch.journal.spell("began", **sources.described())
         files = 1 + len(sources.packets)
         self.capture.bundle.meter.artifacts_total += files
         watched, done = anyio.Event(), list[anyio.Event]()
         async with task_group() as tasks:
-            tasks.start_soon(self._store_events, watched)
+            tasks.start_soon(self._store_events, began, watched)
             async with task_group() as running:
                 running.start_soon(self._watch, WHAT, sources.watch.run, is_over, anyio.Event())
                 for packets in sources.packets:
@@ -141,8 +143,9 @@ class _Recorder:
         finally:
             done.set()
 
-    async def _store_events(self, done: anyio.Event) -> None:
-        await self._add(RECORDING, ArtifactKind.PROCESSES, "application/jsonl", self._events(done))
+    async def _store_events(self, began: bytes, done: anyio.Event) -> None:
+        blocks = self._events(began, done)
+        await self._add(RECORDING, ArtifactKind.PROCESSES, "application/jsonl", blocks)
 
     async def _store_packets(self, packets: Packets, done: anyio.Event) -> None:
         blocks = _blocks(packets.drain, done)
@@ -163,9 +166,9 @@ class _Recorder:
         notes = self.notes if name == RECORDING else SourceNotes()
         await capture.bundle.add(spec, blocks, notes)
 
-    async def _events(self, done: anyio.Event) -> AsyncIterator[Buffer]:
+    async def _events(self, began: bytes, done: anyio.Event) -> AsyncIterator[Buffer]:
         journal = self.sources.watch.journal
-        yield journal.spell("began", **self.sources.described())
+        yield began
         async for block in _blocks(journal.drain, done):
             yield block
         if journal.lost or journal.unknown:
@@ -179,17 +182,22 @@ class _Recorder:
             record_gap(f"{WHAT}, {what}", why, message, requested=False)
         for what, error in watch.failures.items():
             record_gap(f"{WHAT}, {what}", reason(error), f"It ended early: {error}")
-        if watch.unmarked:
-            some = {*watch.unmarked.values()}
-            message = f"Not watched: {shown(watch.unmarked)} ({', '.join(sorted(some)[:5])})"
+        if watch.mounts.unmarked:
+            some = {*watch.mounts.unmarked.values()}
+            message = f"Not watched: {shown(watch.mounts.unmarked)} ({', '.join(sorted(some)[:5])})"
             record_gap(f"{WHAT}, writes on mounts", "NotSupported", message, requested=False)
-        if watch.elsewhere:
+        if watch.elsewhere.found:
             message = (
                 "Processes were in other namespaces than those that are watched: what they wrote "
                 "on mounts of these, and their connections, are not recorded: "
-                f"{shown(os.fsencode(name) for name in watch.elsewhere)}"
+                f"{shown(os.fsencode(name) for name in watch.elsewhere.found)}"
             )
             record_gap(f"{WHAT}, other namespaces", "NotSupported", message, requested=False)
+        message = (
+            "Mounts and namespaces of the container that were there only between two looks, each "
+            f"{watch.interval:g} s after the last, and in which nothing was started, are not known"
+        )
+        record_gap(f"{WHAT}, between two looks", "NotVisible", message, requested=False)
         if more := watch.members.more:
             message = f"{more} times a process was one more than are kept in mind"
             record_gap(f"{WHAT}, processes", "TooMany", message, requested=False)

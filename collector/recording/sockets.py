@@ -1,7 +1,9 @@
 """Connections of a network namespace as they come and go: sock_diag, asked again and again.
 
 What begins and ends between two looks is told by its end: the kernel gives notice of each TCP and
-UDP socket that it destroys, to whoever may administrate the network.
+UDP socket that it destroys, to whoever may administrate the network. It does so later, from a queue
+of each processor, so at the end sockets of our own are sent after all others: once the notices of
+these have come, nothing waits in front of them any more.
 
 Source: sock_diag(7), include/uapi/linux/sock_diag.h, inet_diag.h
 """
@@ -9,10 +11,11 @@ Source: sock_diag(7), include/uapi/linux/sock_diag.h, inet_diag.h
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +43,9 @@ _GROUPS = 0b1111
 """TCP and UDP, of both IPs."""
 _BURST = 512
 """Notices that are read before something else has its turn."""
-_LONGEST = 8192
+_MAX_MESSAGE = 8192
+_COOKIE, _SO_COOKIE = slice(44, 52), 57
+"""Of a row, and of a socket: the number that the kernel gives to no second one."""
 _NAMES = {6: "tcp", 17: "udp"}
 AddressKey = tuple[str, bytes]
 
@@ -63,6 +68,29 @@ class Notices:
             raise
         self.is_dry = True
         """Whether nothing was left the last time that it was read."""
+        self._last: dict[bytes, socket.socket] = {}
+        """Sockets of our own, by cookie: bound to no port, so they are in no table."""
+        with suppress(OSError):  # a kernel without IPv4
+            for _ in os.sched_getaffinity(0):
+                own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                self._last[_cookie(own)] = own
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the kernel has not yet told all that had ended before `expire` was called."""
+        return bool(self._last)
+
+    def expire(self) -> None:
+        """Have the kernel destroy our own sockets, one on each processor."""
+        processors = os.sched_getaffinity(0)
+        try:
+            for processor, own in zip(processors, self._last.values(), strict=False):
+                with suppress(OSError):  # one that was taken away meanwhile
+                    os.sched_setaffinity(0, {processor})
+                own.close()
+        finally:
+            with suppress(OSError):
+                os.sched_setaffinity(0, processors)
 
     @property
     def descriptor(self) -> int:
@@ -70,20 +98,25 @@ class Notices:
         return self._kernel.fileno()
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Give the sockets back."""
         self._kernel.close()
+        for own in self._last.values():
+            own.close()
 
     def read(self) -> Iterator[tuple[str, bytes]]:
         """Yield the table that each was in, and its row. Raises `OSError` where some are lost."""
         self.is_dry = False
         for _ in range(_BURST):
             try:
-                data, sender = self._kernel.recvfrom(_LONGEST)
+                data, sender = self._kernel.recvfrom(_MAX_MESSAGE)
             except BlockingIOError:
                 self.is_dry = True
                 return
             body = data[_MESSAGE.size :]
-            if not sender[0] and len(body) >= _BODY:
+            # 0 is the kernel: processes can send to such a socket, too.
+            if sender[0] or len(body) < _BODY:
+                continue
+            if not self._last.pop(body[_COOKIE], None):
                 told = dict(attributes(body[_BODY:])).get(_PROTOCOL, b"\0")
                 if name := _NAMES.get(told[0]):
                     yield name + ("6" if body[0] == socket.AF_INET6 else ""), body
@@ -112,6 +145,11 @@ class SocketWatch:
     _ended: set[AddressKey] = field(default_factory=set)
     """Which are known to have ended since the last look."""
 
+    @property
+    def end_name(self) -> str:
+        """What of the recording the notices are."""
+        return f"ends of sockets of {self.space}"
+
     def close(self) -> None:
         """Give back what is open."""
         self.kernel.close()
@@ -126,14 +164,17 @@ class SocketWatch:
                 row = (self.seen or {}).get(key) or self._decoded(name, body)
                 if key not in self._ended and _is_bound(row):
                     self._ended.add(key)
-                    self._tell("socketClosed", row)
+                    self._note_event("socketClosed", row)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
             self.journal.unknown["sockets"] += 1
 
-    def look(self, members: Iterable[int]) -> None:
-        """Ask, and note what is different. Raises `OSError`."""
+    def look(self, members: Callable[[], Iterable[int]]) -> None:
+        """Ask, and note what is different. Raises `OSError`.
+
+        `members` says which processes there are by then: who opened a socket is older than it.
+        """
         begun = time.monotonic()
         found, told, before = dict[AddressKey, int](), dict[AddressKey, dict[str, Any]](), self.seen
         known, new = before or {}, list[AddressKey]()
@@ -173,20 +214,25 @@ class SocketWatch:
         new: list[AddressKey],
         told: dict[AddressKey, dict[str, Any]],
         before: dict[AddressKey, dict[str, Any]],
-        members: Iterable[int],
+        members: Callable[[], Iterable[int]],
     ) -> None:
         if new:
-            holders = find_holders(members, links=16 * 1024, seconds=0.5, others=False).sockets
+            holders = find_holders(members(), links=16 * 1024, seconds=0.5, others=False).sockets
             for key in new:
                 told[key]["pids"] = holders.get(told[key]["inode"], before.get(key, {}).get("pids"))
         for key in new:
-            self._tell("socketState" if key in before else "socketOpened", told[key])
+            self._note_event("socketState" if key in before else "socketOpened", told[key])
         for key in before.keys() - told.keys() - self._ended:
-            self._tell("socketClosed", before[key])
+            self._note_event("socketClosed", before[key])
 
-    def _tell(self, event: str, row: dict[str, Any]) -> None:
+    def _note_event(self, event: str, row: dict[str, Any]) -> None:
         if row.get("pids") or not self.only_held:
             self.journal.note(event, None, row)
+
+
+def _cookie(own: socket.socket) -> bytes:
+    (number,) = struct.unpack("=Q", own.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8))
+    return struct.pack("=II", number & 0xFFFF_FFFF, number >> 32)
 
 
 def _is_bound(row: dict[str, Any]) -> bool:

@@ -12,34 +12,33 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from select import POLLIN, poll
-from stat import S_ISDIR, S_ISREG
+from select import POLLIN, POLLPRI, poll
 
-from collector.documents import portable, readable, strings
-from collector.files.mounttable import KERNEL, Mount, holder, parse_table
-from collector.files.safe_open import mount_number, open_in_root, opened
+from collector.documents import portable, strings
+from collector.files.mounttable import holder
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
+from collector.recording.elsewhere import OtherNamespaces
 from collector.recording.fanotify import Event, Fanotify
 from collector.recording.journal import EventJournal
 from collector.recording.members import ContainerProcesses
+from collector.recording.mounts import WatchedMounts
 from collector.recording.proc_events import ProcEvent, ProcEventKind, ProcEvents
 from collector.recording.sockets import SocketWatch
 from collector.recording.writes import Writes
 
-MAX_MOUNTS = 1024
-"""Mounts of one container that are watched."""
-MAX_DEVICES = 256
-"""Devices in its /dev of which nothing is told."""
-_TABLE = 8 * 1024 * 1024
 _ARGUMENTS = 4096
 """Bytes of a process's arguments that are kept."""
 _BURSTS = 64
 """Buffers of one source that are read before the others' turn comes."""
 _LAST = 64
 """Times that all sources are read at the end: the kernel's queues hold less."""
+_LATEST = 2.0
+"""Seconds that the kernel may take to tell of the last sockets that ended."""
 _WAIT = 100
 """Milliseconds that nothing may happen before it is looked whether it is over."""
+_AGAIN = 0.01
+"""Seconds between two looks at mounts that change all the time."""
 
 
 @dataclass(slots=True)
@@ -53,20 +52,15 @@ class ContainerWatch:
     files: Fanotify | None = None
     processes: ProcEvents | None = None
     sockets: list[SocketWatch] = field(default_factory=list)
-    sees_same: bool = True
+    same_pid_namespace: bool = True
     """Whether the kernel numbers processes for us as /proc does; else it tells none with files."""
-    unmarked: dict[bytes, str] = field(default_factory=dict)
-    """Mounts that are not watched, and why."""
-    elsewhere: dict[str, None] = field(default_factory=dict)
+    mounts: WatchedMounts = field(default_factory=WatchedMounts)
+    """Those that the first process sees."""
+    elsewhere: OtherNamespaces = field(default_factory=OtherNamespaces)
     """Namespaces of its processes in which mounts, or sockets, are not watched."""
     failures: dict[str, OSError] = field(default_factory=dict)
     """Sources that gave up, and why."""
-    _spaces: tuple[bytes, bytes] = (b"", b"")
-    """The namespaces of its first process."""
-    _strange: set[tuple[int, bytes]] = field(default_factory=set)
-    """Processes with namespaces that are not watched, as of the last look."""
-    _mounts: list[Mount] = field(default_factory=list)
-    _marked: set[int] = field(default_factory=set)
+    _remark: float = 0.0
     _next: float = 0.0
     _files_dry: bool = True
 
@@ -78,52 +72,8 @@ class ContainerWatch:
         if self.files is None:
             return
         with Process.open(self.members.first) as process:
-            mounts = list(parse_table(process.read("mountinfo", _TABLE)))
-            self._spaces = process.link("ns/mnt"), process.link("ns/net")
-            root = os.open("root", os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)
-            with opened(root):
-                for mount in mounts:
-                    if mount.number not in self._marked:
-                        self._mark(self.files, mount, root)
-        self._mounts = mounts
-        here = {mount.number for mount in mounts}
-        self._marked &= here
-
-    def _mark(self, files: Fanotify, mount: Mount, root: int) -> None:
-        if mount.kind in KERNEL:
-            return
-        if not mount.answers or len(self._marked) >= MAX_MOUNTS:
-            self.unmarked[mount.point] = (
-                "it may hang" if not mount.answers else "there are too many"
-            )
-            return
-        try:
-            with opened(open_in_root(root, mount.point)) as place:
-                mode = os.fstat(place).st_mode
-                # What is covered by another one, nobody comes to by its path.
-                if mount_number(place) != mount.number or not (S_ISDIR(mode) or S_ISREG(mode)):
-                    return
-                if mount.point == b"/dev":
-                    self._ignore_devices(files, place)
-                self._mark_place(files, mount, place)
-        except OSError as error:
-            self.unmarked[mount.point] = str(error)
-
-    def _mark_place(self, files: Fanotify, mount: Mount, place: int) -> None:
-        # An overlay is the container's alone, in whichever mount namespace. Of other file systems
-        # the node or others may use parts that the container does not see.
-        whole = mount.kind == b"overlay" and mount.point == b"/"
-        files.mark(place, whole=whole)
-        self._marked.add(mount.number)
-        self.unmarked.pop(mount.point, None)
-
-    def _ignore_devices(self, files: Fanotify, place: int) -> None:
-        """Leave devices alone: each event opens what it is about, and /dev/null is busy."""
-        with suppress(OSError), os.scandir(f"/proc/self/fd/{place}") as entries:
-            for _, entry in zip(range(MAX_DEVICES), entries, strict=False):
-                if not entry.is_file(follow_symlinks=False) and not entry.is_symlink():
-                    with suppress(OSError):
-                        files.ignore(place, os.fsencode(entry.name))
+            self.mounts.mark(self.files, process)
+            self.elsewhere.begin(process)
 
     def close(self) -> None:
         """Give back what is open. Not while it runs: somebody else may have its numbers by then."""
@@ -133,6 +83,7 @@ class ContainerWatch:
                 source.close()
         for sockets in self.sockets:
             sockets.close()
+        self.mounts.close()
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Watch until it is over, then close."""
@@ -142,24 +93,54 @@ class ContainerWatch:
             self.close()
 
     def _run(self, is_over: Callable[[], bool]) -> None:
-        waiting = poll()
-        waiting.register(self.writes.wake, POLLIN)
-        for source in (self.files, self.processes):
-            if source:
-                waiting.register(source.descriptor, POLLIN)
-        for each in self.sockets:
-            if each.notices:
-                waiting.register(each.notices.descriptor, POLLIN)
+        waiting = self._sources()
+        self._look_at_first()
         while not is_over():
             raise_if_abandoned()
-            waiting.poll(_WAIT)
+            told = waiting.poll(_AGAIN * 1000 if self.mounts.is_stale else _WAIT)
+            self.mounts.note_change(file for file, _ in told)
             self._round(time.monotonic())
-        # What waits by now, and not what goes on coming.
-        for _ in range(_LAST):
+        self._read_rest(waiting)
+
+    def _read_rest(self, waiting: poll) -> None:
+        """Read what waits by now, and not what goes on coming."""
+        self._next = 0.0
+        for sockets in self.sockets:
+            sockets.next = 0.0
+            if sockets.notices:
+                sockets.notices.expire()
+        rounds, end = 0, time.monotonic() + _LATEST
+        while True:
             self._round(time.monotonic())
-            if not (waiting_still := [*self._waiting_still()]):
+            waiting_still, late = [*self._waiting_still()], [*self._late()]
+            rounds += 1
+            if waiting_still and rounds >= _LAST:
+                self.journal.unknown.update(waiting_still)
                 return
-        self.journal.unknown.update(waiting_still)
+            if not waiting_still and (not late or time.monotonic() >= end):
+                message = f"the kernel did not tell of the last ones within {_LATEST:g} s"
+                self.failures.update((name, TimeoutError(message)) for name in late)
+                return
+            if not waiting_still:
+                waiting.poll(_WAIT)
+
+    def _late(self) -> Iterator[str]:
+        """Yield the sources of which the kernel has not told all that ended before the end."""
+        for each in self.sockets:
+            if each.notices and each.notices.is_late and each.end_name not in self.failures:
+                yield each.end_name
+
+    def _sources(self) -> poll:
+        """Return what wakes us when something happens."""
+        waiting = poll()
+        waiting.register(self.writes.wake, POLLIN)
+        notices = (each.notices for each in self.sockets)
+        for source in (self.files, self.processes, *notices):
+            if source:
+                waiting.register(source.descriptor, POLLIN)
+        if self.mounts.table >= 0:
+            waiting.register(self.mounts.table, POLLPRI)
+        return waiting
 
     def _waiting_still(self) -> Iterator[str]:
         """Yield the sources of which more waits than was read the last time."""
@@ -168,8 +149,7 @@ class ContainerWatch:
         if not self._files_dry:
             yield "files"
         for each in self.sockets:
-            ended = f"ends of sockets of {each.space}" in self.failures
-            if each.notices and not each.notices.is_dry and not ended:
+            if each.notices and not each.notices.is_dry and each.end_name not in self.failures:
                 yield "sockets"
 
     def _round(self, now: float) -> None:
@@ -181,10 +161,16 @@ class ContainerWatch:
         if now >= self._next:
             self._next = now + self.interval
             self._poll_processes()
+        elif self.mounts.is_stale and now >= self._remark:
+            self._remark = now + _AGAIN
+            try:
+                self.mark()
+            except OSError:  # the first process has ended, others may be there
+                self.mounts.is_stale = False
         for sockets in self.sockets:
-            self._try(f"ends of sockets of {sockets.space}", sockets.read_events)
+            self._try(sockets.end_name, sockets.read_events)
             if now >= sockets.next:
-                self._try(f"sockets of {sockets.space}", sockets.look, self.members.known)
+                self._try(f"sockets of {sockets.space}", sockets.look, self._members)
 
     def _try(self, name: str, step: Callable[..., bool | None], *arguments: object) -> bool:
         """Take a step; a source that fails is not asked again."""
@@ -198,30 +184,37 @@ class ContainerWatch:
 
     def look_elsewhere(self) -> None:
         """Note the namespaces that processes went into: what is there is watched nowhere."""
+        self._look_at_first()
+        self.elsewhere.look([*self.members.known])
+
+    def _look_at_first(self) -> None:
+        self.elsewhere.watched |= {each.space.encode() for each in self.sockets}
         with suppress(OSError), Process.open(self.members.first) as process:
-            self._spaces = process.link("ns/mnt"), process.link("ns/net")
-        watched = {*self._spaces, *(each.space.encode() for each in self.sockets)}
-        found = set[tuple[int, bytes]]()
-        for pid in [*self.members.known]:
-            with suppress(OSError), Process.open(pid) as process:
-                spaces = process.link("ns/mnt"), process.link("ns/net")
-                found |= {(pid, space) for space in spaces if space not in watched}
-        # One that a runtime puts into the container is in its cgroup first, and then in namespaces.
-        for _, space in sorted(found & self._strange):
-            if len(self.elsewhere) < MAX_MOUNTS:
-                self.elsewhere[readable(space)] = None
-        self._strange = found
+            self.elsewhere.begin(process)
 
     def _poll_processes(self) -> None:
         with suppress(OSError):  # the first process has ended, others may be there
             self.mark()
         self.look_elsewhere()
         if self.processes is None:
-            new, gone = self.members.compare()
-            for pid in new:
-                self.journal.note("process", None, self._described(pid))
-            for pid in gone:
-                self.journal.note("gone", None, {"pid": pid})
+            self._compare_processes()
+
+    def _compare_processes(self) -> None:
+        new, gone = self.members.compare()
+        for pid in new:
+            self.journal.note("process", None, self._described(pid))
+        for pid in gone:
+            self.journal.note("gone", None, {"pid": pid})
+
+    def _members(self) -> Iterable[int]:
+        """Return the processes of the container as of now, and not of the round's beginning."""
+        if self.processes is None:
+            self._compare_processes()
+        for _ in range(_BURSTS):
+            self._try("processes", self._read_processes)
+            if self.processes is None or self.processes.is_dry or "processes" in self.failures:
+                break
+        return self.members.known
 
     def _read_processes(self) -> None:
         if self.processes is None:
@@ -235,8 +228,10 @@ class ContainerWatch:
                 self.journal.unknown["processes"] += 1
                 self.members.refresh()
             case ProcEventKind.FORK if self.members.forked(event.pid, event.parent):
+                self.elsewhere.look_at(event.pid)
                 self.journal.note("fork", None, {"pid": event.pid, "parent": event.parent})
             case ProcEventKind.EXEC if self.members.holds(event.pid):
+                self.elsewhere.look_at(event.pid)
                 self.journal.note("exec", None, self._described(event.pid))
             case ProcEventKind.EXIT if self.members.ended(event.pid):
                 code = os.waitstatus_to_exitcode(event.status & 0xFFFF)
@@ -275,7 +270,7 @@ class ContainerWatch:
             return
         if event.pid == os.getpid():
             return
-        inside = self.members.holds(event.pid) if event.pid and self.sees_same else None
+        inside = self.members.holds(event.pid) if event.pid and self.same_pid_namespace else None
         if event.written or event.closed:
             self._note_write(event, inside, now)
         for name, happened in (
@@ -287,7 +282,7 @@ class ContainerWatch:
                 self.journal.note(name, (event.pid, event.path), _facts(event, inside))
 
     def _note_write(self, event: Event, inside: bool | None, now: float) -> None:
-        found = holder(event.path, self._mounts)
+        found = holder(event.path, self.mounts.listed)
         if inside is not False and event.written and found and found.point == b"/":
             self.writes.add(event.path, now)
 

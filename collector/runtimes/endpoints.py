@@ -29,7 +29,7 @@ _INTERNAL = re.compile(
 )
 """Sockets of runtimes that are for their own use."""
 _CONTAINER = re.compile(r"kubepods|[0-9a-f]{64}|pod[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f-_]+")
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 """Processes that a message names at most: a container may start any number."""
 
 ENDPOINT = "FORENSICS_RUNTIME_ENDPOINT"
@@ -121,8 +121,8 @@ def unusable_namesakes(*names: str) -> list[str]:
             with suppress(OSError), Process.open(pid) as process:
                 if process.read("comm").strip() == name.encode() and (why := _not_ours(process)):
                     said.append(f"Process {pid} is called {name} and {why}.")
-    more = len(said) - _MOST_NAMED
-    return said[:_MOST_NAMED] + ([f"So are {more} more."] if more > 0 else [])
+    more = len(said) - _MAX_NAMED
+    return said[:_MAX_NAMED] + ([f"So are {more} more."] if more > 0 else [])
 
 
 def usual(*names: str) -> str:

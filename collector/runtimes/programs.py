@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 from collector.node.host import Host
 from collector.node.procfs import Process
 
-_NONSENSE = (OSError, ValueError, LookupError, TypeError)
+_MALFORMED = (OSError, ValueError, LookupError, TypeError)
 """What configuration files raise that are not there, or not what they should be."""
 
 
@@ -34,6 +33,9 @@ class Program:
 
 def _toml(*names: str) -> Callable[[bytes], Any]:
     def find(content: bytes) -> Any:
+        # Few nodes have such a file read, and its expressions take a hundredth of a start.
+        import tomllib
+
         value: Any = tomllib.loads(content.decode())
         for name in names:
             value = value[name]
@@ -92,7 +94,7 @@ def sockets(program: Program, pid: int, host: Host) -> list[str]:
     if not said:
         config = values(arguments(pid), program.config_options) or [program.config]
         for content in _contents(program, absolute(pid, config[-1]), host):
-            with suppress(*_NONSENSE):
+            with suppress(*_MALFORMED):
                 address = program.address(content)
                 said = [address] if isinstance(address, str) else [str(each) for each in address]
     paths = [text.removeprefix("unix://") for text in said]
@@ -105,7 +107,7 @@ def _contents(program: Program, config: str, host: Host) -> Iterator[bytes]:
     with suppress(OSError):
         content = host.read(config)
         yield content
-    with suppress(*_NONSENSE):
+    with suppress(*_MALFORMED):
         for pattern in program.more(content):
             for path in host.matching(str(PurePosixPath(config).parent / pattern)):
                 yield host.read(path)

@@ -60,6 +60,17 @@ class RuntimeProcesses(NamedTuple):
     execs: tuple[dict[str, Any], ...] = ()
     """What was started in it by `exec`: `id`, `pid`, `running`, `terminal`, `command`, `user` as
     far as they are known, and in `said` all that the runtime says."""
+    omitted: int = 0
+    """Sessions that it has and that are not among them: too many, or over when asked for."""
+
+
+class RuntimeEvents(NamedTuple):
+    """What a runtime remembers of what it did with containers."""
+
+    lines: bytes
+    """A line of JSON an event."""
+    cut: bool = False
+    """Whether it may have forgotten some of the time that was asked for."""
 
 
 MAX_COMMAND = 16 * 1024
@@ -105,6 +116,8 @@ class ContainerInfo:
     """What the runtime itself can show of its log, where it can."""
     document: bytes
     """Everything that the runtime said, byte for byte: JSON."""
+    made: float = 0.0
+    """When it was made, or the pod around it, in seconds since 1970; 0 where nobody says."""
 
     @property
     def key(self) -> str:
@@ -224,9 +237,8 @@ class Runtime(Protocol):
         """Return what the runtime says of the container's processes, and of its exec sessions."""
         ...
 
-    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
-        """Return what the runtime remembers of the last `seconds` about containers: a line of JSON
-        an event.
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> RuntimeEvents:
+        """Return what the runtime remembers of the last `seconds` about containers.
 
         Raises `Unavailable` where it remembers nothing.
         """

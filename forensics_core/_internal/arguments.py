@@ -78,10 +78,10 @@ def _refusal(
 
 def _shown(value: object) -> str:
     text = ascii(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-_LONGEST = 200
+_MAX_SHOWN = 200
 """Characters of a refused value that are worth showing."""
 
 

@@ -9,7 +9,7 @@ import math
 import os
 from pathlib import Path
 
-MOST = 8
+MAX_COMPRESSORS = 8
 """Blocks that are compressed at once, at most: each takes some 10 MiB, and more cores than these
 wait for the other steps, which one core does alone."""
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -28,13 +28,13 @@ def compressors(processors: int | None = None) -> int:
 
     One that is being compressed and one that is ready keep the step behind it busy.
     """
-    return min(max(processors or usable_processors(), 2), MOST)
+    return min(max(processors or usable_processors(), 2), MAX_COMPRESSORS)
 
 
 def _limit(control_groups: Path) -> int:
     quota, period = _version_2(control_groups) or _version_1(control_groups) or (0, 0)
     # Version 1 spells no limit as -1.
-    return math.ceil(quota / period) if quota > 0 and period > 0 else MOST
+    return math.ceil(quota / period) if quota > 0 and period > 0 else MAX_COMPRESSORS
 
 
 def _version_2(control_groups: Path) -> tuple[int, int] | None:

@@ -24,7 +24,7 @@ from forensics_core.errors import ForensicsError
 STEM_LIMIT = 48
 """Characters of the pod's name that the name of a request begins with."""
 _SEVERITIES = tuple(FindingSeverity)
-_TELLING = {
+_EXPLAINED_BY = {
     Phase.PENDING: ConditionType.CAPTURED,
     Phase.CAPTURING: ConditionType.CAPTURED,
     Phase.SEALING: ConditionType.CAPTURED,
@@ -114,7 +114,7 @@ class PodSummary:
     @property
     def reason(self) -> str:
         """Why it failed, is partial or waits, as `Reason: message`; empty if it goes well."""
-        told = find_condition(self.checkpoint.status.conditions, _TELLING[self.phase])
+        told = find_condition(self.checkpoint.status.conditions, _EXPLAINED_BY[self.phase])
         if told is None or told.reason in _ORDINARY:
             return ""
         return f"{told.reason}: {told.message}" if told.message else told.reason

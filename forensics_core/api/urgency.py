@@ -27,7 +27,7 @@ class Urgency(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingCapture:
     """A checkpoint that waits for a place on its pod's node."""
 
     uid: str

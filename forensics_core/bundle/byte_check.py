@@ -1,7 +1,9 @@
 """One object's bytes, as stored and decompressed, compared with what the manifest promises::
 
-check = ByteCheck(expected)
-check.feed(block)  # in a thread; where there is `hashing`, its `work` is done in another one
+check = ByteCheck(expected)  # each of `check.work` runs in a thread of its own, until `close`
+check.count(block)
+check.feed(block)  # in a thread
+check.finish()  # in a thread, after the last block
 check.close()
 problem = check.verdict()
 """
@@ -9,22 +11,18 @@ problem = check.verdict()
 from __future__ import annotations
 
 import hashlib
-import threading
-from queue import SimpleQueue
-from typing import IO, cast
+from collections.abc import Callable, Sequence
 
-import zstandard
-
+from forensics_core._internal.processors import compressors
 from forensics_core.bundle.expected import ExpectedObject
+from forensics_core.bundle.unpacking import Original, Unpacking
 from forensics_core.bundle.verification import Problem, ProblemKind
-from forensics_core.tarindex.archive import MAX_FRAME
 
-PIECE = 1024 * 1024
-"""Bytes that decompression yields at once."""
-AHEAD = 4
-"""Pieces that may wait to be hashed."""
-BESIDE = 8 * PIECE
-"""Bytes of an original beyond which it is hashed in a thread of its own."""
+BESIDE = 8 * 1024 * 1024
+"""Bytes of an original beyond which threads of its own decompress and hash it."""
+AT_ONCE = min(compressors(), 3)
+"""Frames that are decompressed at once: more come out than one thread can hash. Asked when this is
+loaded, as it reads a file."""
 
 
 class ByteCheck:
@@ -34,32 +32,34 @@ class ByteCheck:
         self._expected = expected
         self._sha256 = hashlib.sha256()
         self._size = 0
-        large = expected.compressed and expected.original_size > BESIDE
-        self.hashing = HashingThread() if large else None
-        """What hashes the decompressed bytes in a thread of its own, where they are many."""
-        self._original = _Original(expected.original_size, self.hashing)
-        sink = cast(IO[bytes], self._original)
-        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
-        self._zstd = decompressor.stream_writer(sink, write_size=PIECE, closefd=False)
-        self._broken = "" if expected.compressed else "not compressed"
+        most = expected.original_size
+        self._threads = Unpacking(most, AT_ONCE) if expected.compressed and most > BESIDE else None
+        self._original = self._threads or Original(most)
+
+    @property
+    def work(self) -> Sequence[Callable[[], None]]:
+        """What has to run beside, where there is much: each in a thread of its own."""
+        return self._threads.work if self._threads else ()
+
+    def count(self, block: bytes) -> None:
+        """Count the next bytes, as stored; see `too_long`."""
+        self._size += len(block)
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes, as stored. Called in a thread."""
         self._sha256.update(block)
-        self._size += len(block)
-        if self._broken:
-            return
-        try:
-            self._zstd.write(block)
-        except zstandard.ZstdError as error:
-            self._broken = f"cannot be decompressed: {error}"
-        except _TooLong:
-            self._broken = f"decompresses to more than the {self._original.most} bytes promised"
+        if self._expected.compressed:
+            self._original.put(block)
+
+    def finish(self) -> None:
+        """Take what is left after the last block. Called in a thread."""
+        if self._threads:
+            self._threads.finish()
 
     def close(self) -> None:
-        """Say that no block follows."""
-        if self.hashing:
-            self.hashing.end()
+        """Say that no block follows; never waits."""
+        if self._threads:
+            self._threads.end()
 
     @property
     def too_long(self) -> bool:
@@ -71,12 +71,12 @@ class ByteCheck:
         stored = self._stored_verdict()
         if not self._expected.compressed:
             return self._problem(ProblemKind.MISMATCH, stored)
-        if stored and self._broken:
-            stored = f"{stored}; it {self._broken}"
+        if stored and self._original.flaw:
+            stored = f"{stored}; it {self._original.flaw}"
         if stored:
             return self._problem(ProblemKind.MISMATCH, stored)
-        if self._broken:
-            message = f"it {self._broken}, although it is stored as the manifest says"
+        if self._original.flaw:
+            message = f"it {self._original.flaw}, although it is stored as the manifest says"
             return self._problem(ProblemKind.UNREADABLE, message)
         return self._problem(ProblemKind.MISMATCH, self._original_verdict())
 
@@ -101,49 +101,3 @@ class ByteCheck:
 
     def _problem(self, kind: ProblemKind, message: str) -> Problem | None:
         return Problem(kind, self._expected.name, message) if message else None
-
-
-class _TooLong(Exception):
-    """More came out than was promised: a decompression bomb, or another file."""
-
-
-class _Original:
-    """Where decompressed bytes go, in small pieces."""
-
-    def __init__(self, most: int, hashing: HashingThread | None) -> None:
-        self.most = most
-        self.size = 0
-        self.sha256 = hashing.sha256 if hashing else hashlib.sha256()
-        self._update = hashing.put if hashing else self.sha256.update
-
-    def write(self, piece: bytes) -> int:
-        self.size += len(piece)
-        if self.size > self.most:
-            raise _TooLong
-        self._update(piece)
-        return len(piece)
-
-
-class HashingThread:
-    """A SHA-256 that a thread of its own works on, a few pieces behind whoever puts them."""
-
-    def __init__(self) -> None:
-        self.sha256 = hashlib.sha256()
-        """To be asked once `work` has returned."""
-        self._pieces: SimpleQueue[bytes] = SimpleQueue()
-        self._room = threading.Semaphore(AHEAD)
-
-    def put(self, piece: bytes) -> None:
-        """Add a piece; waits for room. Called in a thread."""
-        self._room.acquire()
-        self._pieces.put(piece)
-
-    def end(self) -> None:
-        """Say that no piece follows; never waits."""
-        self._pieces.put(b"")
-
-    def work(self) -> None:
-        """Hash pieces until the end. Called in a thread."""
-        while piece := self._pieces.get():
-            self.sha256.update(piece)
-            self._room.release()

@@ -66,7 +66,7 @@ async def read_file(
             f"The archive ends in the middle of {_shown(row.path)}",
             hint="Fetch the archive, and take what is there with 'tar'",
         )
-    archive = await open_archive(bundle, _expected_archive(bundle, index.container, row.archives))
+    archive = await _archive(bundle, index.container, row)
     content = _expanded(archive, row) if row.sparse else archive.read(row.data, row.stored)
     digest = hashlib.sha256()
     async with aclosing(content) as blocks:
@@ -76,9 +76,15 @@ async def read_file(
     if row.sha256:
         _require(digest.hexdigest() == row.sha256, row)
     else:
+        # A file with too many holes to hash them: what is stored of it is compared.
         stored = archive.read(row.data, row.stored)
         _require(await _sha256(stored) == row.stored_sha256, row)
     index.check()
+
+
+async def _archive(bundle: BundleReader, container: str, row: Row) -> Archive:
+    expected = _expected_archive(bundle, container, row.archives)
+    return await open_archive(bundle, expected, bundle.ends.get(expected.name, b""))
 
 
 def _expected_archive(
@@ -101,7 +107,7 @@ async def read_pieces(
     A few kilobytes can be a file of 8 EiB. Raises `VerificationError`, at the end, if the data as
     stored has another SHA-256 than the index says, and what `read_file` raises.
     """
-    archive = await open_archive(bundle, _expected_archive(bundle, index.container, row.archives))
+    archive = await _archive(bundle, index.container, row)
     async with aclosing(_pieces(archive, row)) as pieces:
         async for piece in pieces:
             yield piece

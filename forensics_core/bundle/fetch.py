@@ -23,6 +23,7 @@ from forensics_core.bundle.expected import ExpectedObject, contradictions, selec
 from forensics_core.bundle.identity import SEAL_REFUSED, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
 from forensics_core.bundle.object_checks import check_each, check_object
+from forensics_core.bundle.parts import reading
 from forensics_core.bundle.reader import MANIFEST_LIMIT, BundleReader, open_bundle
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.bundle.verify import WORKERS
@@ -125,7 +126,7 @@ class Fetcher:
         self._meter.artifacts_total = len(expected)
         self._meter.bytes_total = sum(map(self._bundle.stored_size, expected.values()))
         problems = list(contradictions(self._bundle.statement))
-        unfit = unfit_names(expected)
+        unfit = unusable_names(expected)
         problems += [Problem(ProblemKind.UNREADABLE, name, why) for name, why in unfit.items()]
         fit = [each for each in expected.values() if each.name not in unfit]
         problems += await check_each(fit, self._brought, at_once=WORKERS)
@@ -157,7 +158,7 @@ class Fetcher:
                 await writer.write(block)
                 self._meter.bytes_read += len(block)
 
-            async with aclosing(self._bundle.read(expected.name)) as blocks:
+            async with reading(self._bundle, expected) as blocks:
                 problem = await check_object(blocks, expected, write)
             if problem is None or problem.kind is not ProblemKind.MISSING:
                 await writer.commit()
@@ -198,7 +199,7 @@ class Fetcher:
             await writer.commit()
 
 
-def unfit_names(names: Iterable[str]) -> dict[str, str]:
+def unusable_names(names: Iterable[str]) -> dict[str, str]:
     """Return the names that objects may have, but files beside each other may not, and why."""
     files = {MANIFEST, SEAL, *names}
     found = {}

@@ -320,11 +320,10 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
     others = [layer_of(bundle, container, each, flaws) if each else None for each in names]
     if rootfs is None and not any(others):
         raise _no_index(bundle, container, ROOTFS)
-    async with task_group() as tasks:
-        # At once: over a network each takes an answer's time. The others wait until somebody asks.
-        if rootfs:
-            tasks.start_soon(rootfs.open)
-        mounts = await read_mounts(bundle, container, flaws)
+    # Its lookup table may have a copy of the table of mounts. The others wait until somebody asks.
+    if rootfs:
+        await rootfs.open()
+    mounts = await read_mounts(bundle, container, flaws)
     return FileIndex(container, TreeIndexes(rootfs, *others), mounts, flaws)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from forensics_core.api.order import PodRef
 from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.bundle.manifest import Capture
-from forensics_core.bundle.reader import BundleReader, Located
+from forensics_core.bundle.reader import BundleReader, LocatedBundle
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import UsageError
 from forensics_core.storage.locate import S3Location, parse_location
@@ -84,7 +84,9 @@ MAX_NOTES = 20
 SEAL_REFUSED = "This identity may not read a seal: whether there is one is not known"
 
 
-def notes_on(located: Located, bundle: BundleReader | None, most: int = MAX_NOTES) -> Iterator[str]:
+def notes_on(
+    located: LocatedBundle, bundle: BundleReader | None, most: int = MAX_NOTES
+) -> Iterator[str]:
     """Yield a line for each object that is not simply there in one version."""
     if bundle:
         yield from _elsewhere(bundle)
@@ -105,7 +107,7 @@ def notes_on(located: Located, bundle: BundleReader | None, most: int = MAX_NOTE
         yield f"The same goes for {len(changes) - most} more objects"
 
 
-def _change(located: Located, name: str, bundle: BundleReader | None) -> str:
+def _change(located: LocatedBundle, name: str, bundle: BundleReader | None) -> str:
     expected = bundle.objects.get(name) if bundle else None
     there = (located.versions or {}).get(name, [])
     read = located.version_of(name, expected.version_id if expected else None)

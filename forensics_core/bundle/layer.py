@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from array import array
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,8 +18,9 @@ from anyio import to_thread
 
 from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
-from forensics_core._internal.tasks import task_group
 from forensics_core.bundle.documents import read_stored, unpacked
+from forensics_core.bundle.ends import ends_in
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.layout import (
     DELETED_ARCHIVES,
     DELETED_FOLDER,
@@ -42,10 +43,13 @@ from forensics_core.bundle.layout import (
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
-from forensics_core.tarindex.archive import Archive, open_archive
+from forensics_core.tarindex.archive import NOTHING, Archive, Near, open_archive
 from forensics_core.tarindex.lookup import PathFilter
 from forensics_core.tarindex.row import Row, read_rows
 
+NEAR_FOR_ONE, NEAR_FOR_ALL = 512 * 1024, 4 * 1024 * 1024
+"""Bytes of an index, as stored, that are fetched by one request where one row is looked for in
+several chunks, which may be in the first, and where all of these are needed."""
 LOOKUP_LIMIT = 64 * 1024 * 1024
 """Bytes that a lookup table may have: that of thirty million members."""
 
@@ -105,15 +109,13 @@ class Layer:
     async def _open(self) -> None:
         bundle, table = self._bundle, self._bundle.objects[self._table_name]
         stored = list[bytes]()
-
-        async def fetch() -> None:
-            with self.flaws.passing():
-                stored.append(await read_stored(bundle, table, LOOKUP_LIMIT))
-
-        async with task_group() as tasks:
-            # At once: over a network each takes an answer's time.
-            tasks.start_soon(fetch)
-            rows = await open_archive(bundle, bundle.objects[self._rows_name])
+        with self.flaws.passing():
+            stored.append(await read_stored(bundle, table, LOOKUP_LIMIT))
+        for data in stored:
+            # First: it may have copies of what is needed next.
+            bundle.ends.update(await to_thread.run_sync(_ends, data, table, bundle.objects))
+        end = bundle.ends.get(self._rows_name, b"")
+        rows = await open_archive(bundle, bundle.objects[self._rows_name], end)
         sizes = array("I", (frame.original for frame in rows.frames or () if frame.original))
         chunks = list[ChunkEntry | None]()
         with self.flaws.passing():
@@ -134,8 +136,9 @@ class Layer:
         await self.open()
         inner = self._inside(path)
         numbers = self._numbers(lambda paths: paths.may_hold(inner))
+        near = await self._together(numbers, NEAR_FOR_ONE)
         for number in numbers:
-            async with aclosing(self._read(number)) as batches:
+            async with aclosing(self._read(number, near)) as batches:
                 async for rows in batches:
                     for row in rows:
                         if row.path == path:
@@ -149,8 +152,9 @@ class Layer:
         inner = self._inside(directory)
         numbers = self._numbers(lambda paths: paths.may_list(inner))
         found = list[Row]()
+        near = await self._together(numbers, NEAR_FOR_ALL)
         for number in numbers:
-            async with aclosing(self._read(number)) as batches:
+            async with aclosing(self._read(number, near)) as batches:
                 async for rows in batches:
                     found += [
                         row
@@ -181,7 +185,15 @@ class Layer:
         if numbers is None or not self._flawed.isdisjoint(numbers):
             self.flaws.check()
 
-    async def _read(self, number: int) -> AsyncGenerator[list[Row], None]:
+    async def _together(self, numbers: Sequence[int], most: int) -> Near:
+        """Fetch chunks in one request, where they lie near each other."""
+        found = NOTHING
+        if self._rows is not None:
+            with suppress(VerificationError):  # it is told where each of them is read
+                found = await self._rows.together(numbers, most)
+        return found
+
+    async def _read(self, number: int, near: Near = NOTHING) -> AsyncGenerator[list[Row], None]:
         """Yield the rows of a chunk."""
         chunk, archive = self._chunks[number], self._rows
         if chunk is None or archive is None:
@@ -192,7 +204,7 @@ class Layer:
         before = flaws.total
         try:
             with flaws.passing():
-                data = await archive.read_frame(number)
+                data = await archive.read_frame(number, near)
                 await to_thread.run_sync(_verify, data, chunk, archive.name)
                 batches = read_rows(data, flaws, self._archives)
                 while (batch := await to_thread.run_sync(next, batches, None)) is not None:
@@ -247,6 +259,15 @@ def _gap(bundle: BundleReader, container: str, files: tuple[str, ...]) -> str:
     names = {container_file(container, name) for name in files}
     cut = any(each.name in names and Flag.TRUNCATED in each.flags for each in artifacts)
     return "the archive was cut, or damaged, before its end" if cut else ""
+
+
+def _ends(
+    stored: bytes, table: ExpectedObject, objects: Mapping[str, ExpectedObject]
+) -> dict[str, bytes]:
+    folder = table.name.rpartition("/")[0] + "/"
+    with suppress(VerificationError):  # it is told where the table itself is taken
+        return ends_in(unpacked(stored, table), folder, objects)
+    return {}
 
 
 def _verify(data: bytes, chunk: ChunkEntry, name: str) -> None:

@@ -22,6 +22,7 @@ from collections.abc import (
     Set,
 )
 from contextlib import aclosing, suppress
+from functools import partial
 
 import anyio
 from anyio import to_thread
@@ -40,7 +41,7 @@ from forensics_core.errors import (
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import Storage
 
-MOST_READ = 16 * 1024 * 1024
+MAX_READ = 16 * 1024 * 1024
 """Bytes of an object that `check_stored` reads to compare its content."""
 SMALL = 64 * 1024
 """Bytes that are hashed in the event loop, within a tenth of a millisecond: threads cost more."""
@@ -80,7 +81,7 @@ async def check_stored(
     """Return objects that are missing, or stored with another size, checksum or content.
 
     Artifacts are compared by their checksum, where the store has one. Of what no row describes the
-    tag or the version tells another content; what has neither is read, up to `MOST_READ` bytes.
+    tag or the version tells another content; what has neither is read, up to `MAX_READ` bytes.
 
     Raises what the store raises, and `TooManyObjects`.
     """
@@ -182,7 +183,7 @@ async def _has_content(store: Storage, expected: ExpectedObject, stored: StoredO
     # Neither a version nor a tag survives another content. What has none of them is read back.
     if expected.described or expected.version_id or expected.etag:
         return True
-    if stored.size > MOST_READ:
+    if stored.size > MAX_READ:
         return False
     async with aclosing(store.read(expected.name, stored.version_id)) as blocks:
         if stored.size <= SMALL and not expected.compressed:
@@ -228,23 +229,30 @@ async def compare(
 ) -> Problem | None:
     """Compare what `blocks` yields with what was promised, handing each block to `passed`.
 
-    The work is done in threads: while a block is decompressed, the next one is read, and what came
-    out of the last one is hashed. Reading ends where more comes than was promised, so that nobody
-    can fill a disk. Returns what is wrong, or None. Raises what reading raises.
+    The work is done in threads: while a block is hashed and handed on, the next one is read, and
+    what is in the last ones is decompressed and hashed. Reading ends where more comes than was
+    promised, so that nobody can fill a disk. Returns what is wrong, or None. Raises what reading
+    raises.
     """
     check = ByteCheck(expected)
     outlet, inlet = anyio.create_memory_object_stream[bytes](0)
     async with task_group() as tasks:
         tasks.start_soon(_read_ahead, blocks, outlet)
-        if check.hashing:
-            tasks.start_soon(to_thread.run_sync, check.hashing.work)
+        # Threads of their own: they last as long as the object, and others wait for the usual ones.
+        beside = anyio.CapacityLimiter(max(len(check.work), 1))
+        for work in check.work:
+            tasks.start_soon(partial(to_thread.run_sync, work, limiter=beside))
         try:
             async with inlet:
                 async for block in inlet:
-                    await to_thread.run_sync(check.feed, block)
+                    check.count(block)
                     if check.too_long:
                         break
-                    await passed(block)
+                    async with task_group() as both:
+                        both.start_soon(to_thread.run_sync, check.feed, block)
+                        await passed(block)
+                else:
+                    await to_thread.run_sync(check.finish)
         finally:
             check.close()
     return check.verdict()

@@ -53,7 +53,7 @@ operator seals none of more than 8 MiB."""
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedBundle:
     """A bundle whose manifest was read, but not yet understood."""
 
     store: ReadableStorage
@@ -84,10 +84,13 @@ class Located:
 
 
 @dataclass(frozen=True)
-class BundleReader(Located):
+class BundleReader(LocatedBundle):
     """An open bundle; made by `open_bundle`. Reading from it verifies nothing by itself."""
 
     statement: Statement
+    ends: dict[str, bytes] = field(default_factory=dict, kw_only=True, compare=False)
+    """The last bytes of objects, by name, as far as they were met as a copy elsewhere: not
+    verified, like anything that is read of a part of an object. See `ends`."""
 
     @cached_property
     def objects(self) -> dict[str, ExpectedObject]:
@@ -172,7 +175,7 @@ async def open_bundle(
         yield await read_located(located)
 
 
-def require_sha256(located: Located, sha256: str) -> None:
+def require_sha256(located: LocatedBundle, sha256: str) -> None:
     """Raise `VerificationError` unless the manifest is the one with this SHA-256; empty is any."""
     if sha256 and located.manifest_sha256 != sha256:
         raise VerificationError(
@@ -182,7 +185,7 @@ def require_sha256(located: Located, sha256: str) -> None:
         )
 
 
-async def read_located(located: Located) -> BundleReader:
+async def read_located(located: LocatedBundle) -> BundleReader:
     """Parse the manifest, in a thread. Raises `VerificationError`."""
     statement = await to_thread.run_sync(Statement.from_bytes, located.manifest)
     return BundleReader(
@@ -198,7 +201,7 @@ async def locate(
     key: bytes | None = None,
     access: S3Access | None = None,
     limit: int = MANIFEST_LIMIT,
-) -> AsyncIterator[Located]:
+) -> AsyncIterator[LocatedBundle]:
     """Open the store at `location` and read the manifest, whatever is in it.
 
     Of several versions `sha256` or the public `key`, in PEM, tells which one was sealed.
@@ -214,7 +217,7 @@ async def locate(
             manifest = await read_small(store, MANIFEST, chosen[MANIFEST], limit=limit)
         except ObjectNotFound as error:
             raise _not_found(store, versions) from error
-        yield Located(store, manifest, versions, chosen, crowded=crowded)
+        yield LocatedBundle(store, manifest, versions, chosen, crowded=crowded)
 
 
 async def _versions_of_ours(store: ReadableStorage) -> dict[str, list[StoredObject]]:

@@ -36,6 +36,7 @@ _ECDSA = ec.ECDSA(hashes.SHA256())
 def pae(payload: bytes) -> bytes:
     """Return the bytes that are signed: DSSE's pre-authentication encoding of `payload`."""
     kind = PAYLOAD_TYPE.encode()
+    # With the lengths in front no other type and payload have the same bytes.
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
@@ -80,6 +81,7 @@ def verify_seal(seal: bytes, manifest: bytes, public_key_pem: bytes) -> None:
         raise _refused(f"it is over '{kind}', not over an in-toto statement")
     if len(signatures) > MAX_SIGNATURES:
         raise _refused(f"it has {len(signatures)} signatures, more than {MAX_SIGNATURES}")
+    # The envelope has the manifest a second time; what everybody reads is the object beside it.
     if payload != manifest:
         raise _refused("it is over another manifest")
     signed = pae(manifest)

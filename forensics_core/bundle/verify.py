@@ -8,7 +8,6 @@ for problem in verification.problems:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,10 +17,11 @@ from forensics_core.bundle.expected import ExpectedObject, contradictions, selec
 from forensics_core.bundle.identity import SEAL_REFUSED, EvidenceIdentity, mismatches, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, WRITTEN_AFTER_MANIFEST
 from forensics_core.bundle.object_checks import check_each, check_object
+from forensics_core.bundle.parts import reading
 from forensics_core.bundle.reader import (
     MANIFEST_LIMIT,
     BundleReader,
-    Located,
+    LocatedBundle,
     locate,
     read_located,
 )
@@ -82,7 +82,7 @@ async def verify(
         return replace(made, extras=tuple(verifier.extras), extras_total=verifier.extras_total)
 
 
-async def require_seal(located: Located, key: bytes) -> None:
+async def require_seal(located: LocatedBundle, key: bytes) -> None:
     """Return if the bundle's seal holds for the public key, in PEM.
 
     Raises `VerificationError` that says why not, `UsageError` for a key that is none, and
@@ -105,7 +105,7 @@ class _Seal(NamedTuple):
     note: str = ""
 
 
-async def _check_seal(located: Located, key: bytes | None) -> _Seal:
+async def _check_seal(located: LocatedBundle, key: bytes | None) -> _Seal:
     """Read the seal, and check it if there is a key. Raises `DestinationUnreachable`."""
     version = located.version_of(SEAL, None)
     try:
@@ -137,7 +137,7 @@ def _without(error: DestinationError | VerificationError, key: bytes | None) -> 
 _UNCHECKED = "The bundle is sealed; the seal was not checked: give --key"
 
 
-def _unproven(located: Located, seal: _Seal) -> Iterator[str]:
+def _unproven(located: LocatedBundle, seal: _Seal) -> Iterator[str]:
     """Yield a line if nothing tells which version of the manifest is the one that was sealed."""
     there = len(located.history(MANIFEST))
     if there > 1 and seal.state is not SealState.VALID:
@@ -148,7 +148,7 @@ def _unproven(located: Located, seal: _Seal) -> Iterator[str]:
 
 
 def _verification(
-    located: Located,
+    located: LocatedBundle,
     bundle: BundleReader | None,
     seal: _Seal,
     problems: list[Problem],
@@ -249,7 +249,7 @@ class Verifier:
 
     async def _check(self, expected: ExpectedObject) -> Problem | None:
         checksums = expected.name == SHA256SUMS
-        async with aclosing(self._bundle.read(expected.name)) as blocks:
+        async with reading(self._bundle, expected) as blocks:
             problem = await check_object(blocks, expected, self._keep if checksums else self._count)
         if checksums:
             self._checksums_read = problem is None or problem.kind is ProblemKind.MISMATCH

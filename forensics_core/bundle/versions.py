@@ -30,7 +30,7 @@ from forensics_core.errors import (
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import ReadableStorage, read_small
 
-MOST = 16
+MAX_LOOKED_AT = 16
 """Versions of one object that are looked at, the first ones: whatever comes after so many was added
 by somebody else, and each may cost a download."""
 SEAL_ROOM = 4096
@@ -81,7 +81,7 @@ async def choose_manifest(
     """
     there = written(versions)
     if sha256 and len(there) > 1:
-        for entry in there[:MOST]:
+        for entry in there[:MAX_LOOKED_AT]:
             if entry.size <= limit and await _has_digest(store, entry, sha256):
                 return entry.version_id
     return version_to_read(versions, None)
@@ -94,7 +94,7 @@ async def choose_sealed(
 
     Raises `UsageError` for an unusable key.
     """
-    for entry in written(history.get(MANIFEST, ()))[:MOST]:
+    for entry in written(history.get(MANIFEST, ()))[:MAX_LOOKED_AT]:
         seals = [seal for seal in history.get(SEAL, ()) if _may_hold(seal, entry)]
         if not seals or (manifest := await _read(store, entry, limit)) is None:
             continue
@@ -113,7 +113,7 @@ async def find_seal(
     limit: int,
 ) -> StoredObject | None:
     """Return the first version of the seal for which `holds` raises no `VerificationError`."""
-    for entry in written(versions)[:MOST]:
+    for entry in written(versions)[:MAX_LOOKED_AT]:
         seal = await _read(store, entry, limit)
         if seal is not None and await _accepts(holds, seal):
             return entry

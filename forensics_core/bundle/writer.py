@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -50,6 +50,8 @@ MAX_NAME = 1024
 """Characters of a name that are shown."""
 ROOM_FOR_REMARKS = 4 * 1024 * 1024
 """Bytes that all remarks of a manifest may take: no pod can make it too large to be sealed."""
+MAX_END = 64 * 1024
+"""Bytes of a seek table that is kept: that of 32 GiB."""
 ROOM_OF_A_REMARK = 200
 """Bytes that are counted for each, beside its text."""
 
@@ -108,6 +110,30 @@ class _Steps:
         return {str(level): count for level, count in made.items()}
 
 
+class _Copy:
+    """A sink that keeps what goes to another one, as long as it is no more than `most` bytes."""
+
+    def __init__(self, sink: Callable[[Buffer], Awaitable[None]], most: int) -> None:
+        self._most = most
+        self._sink = sink
+        self._data = bytearray()
+        self._size = 0
+
+    async def write(self, block: Buffer) -> None:
+        """Hand a block on."""
+        self._size += len(block)
+        if self._size > self._most:
+            self._data.clear()
+        else:
+            self._data += block
+        await self._sink(block)
+
+    @property
+    def whole(self) -> bytes:
+        """All that went; nothing if it was more."""
+        return bytes(self._data)
+
+
 class BundleWriter:
     """A bundle being written to `destination`, which is the bundle's own folder."""
 
@@ -119,6 +145,9 @@ class BundleWriter:
         self.meter = meter or Meter()
         self.artifacts: list[Artifact] = []
         self.not_captured: list[NotCaptured] = []
+        self.ends: dict[str, bytes] = {}
+        """The seek tables of archives with an index, and all of what was added as `little`: a
+        lookup table may have copies, which spare readers a request each."""
         self._room = ROOM_FOR_REMARKS
         # All artifacts go the same way. In a folder nothing waits: what is written is there.
         self._levels = LevelControl(getattr(destination, "fullness", None))
@@ -131,11 +160,13 @@ class BundleWriter:
         *,
         taps: Sequence[stages.Stage] = (),
         framed: bool = False,
+        little: int = 0,
     ) -> Artifact:
         """Stream `source` into the bundle, hashing it before and after compression.
 
         `taps` see the bytes first, and change nothing. Where `framed`, each block of the source
-        becomes a frame of its own. Nothing of it is kept if the source or the destination fails:
+        becomes a frame of its own. What has no more than `little` bytes, as stored, is kept in
+        `ends`. Nothing of it is stored if the source or the destination fails:
         the error is raised, and the bundle goes on without the artifact.
         """
         started, clock = datetime.now(UTC), time.monotonic()
@@ -144,12 +175,33 @@ class BundleWriter:
             target = self.destination.create(spec.name, content_type=spec.media_type)
             async with target as writer:
                 way = [*taps, *steps.all]
-                await run_pipeline(source, way, writer.write, self.meter, framed=framed)
+                copy = _Copy(writer.write, little)
+                await run_pipeline(source, way, copy.write, self.meter, framed=framed)
                 kept = await writer.commit()
-        notes = notes or SourceNotes()
+        # Of what nobody looks into with an index, and is large, nothing is kept.
+        table = steps.zstd.table if steps.zstd and (taps or little) else b""
+        end = copy.whole or table
+        if 0 < len(end) <= max(MAX_END, little):
+            self.ends[spec.name] = end
+        artifact = self._artifact(
+            spec, steps, kept, notes or SourceNotes(), started, time.monotonic() - clock
+        )
+        self.artifacts.append(artifact)
+        self.meter.artifacts_done += 1
+        return artifact
+
+    def _artifact(
+        self,
+        spec: ArtifactSpec,
+        steps: _Steps,
+        kept: StoredObject,
+        notes: SourceNotes,
+        started: datetime,
+        seconds: float,
+    ) -> Artifact:
         # Not by the constructor, whose `UsageError` would end the capture: a store may well name a
         # version that no manifest can hold, and then the artifact is a gap.
-        artifact = Artifact.model_validate(
+        return Artifact.model_validate(
             {
                 "name": spec.name,
                 "kind": spec.kind,
@@ -166,7 +218,7 @@ class BundleWriter:
                 "original_size": steps.original.size,
                 "started_at": started,
                 "finished_at": datetime.now(UTC),
-                "seconds": round(time.monotonic() - clock, 6),
+                "seconds": round(seconds, 6),
                 "version_id": kept.version_id,
                 "crc64nvme": kept.crc64nvme,
                 "flags": tuple(sorted(notes.flags)),
@@ -174,9 +226,6 @@ class BundleWriter:
                 "remarks_total": notes.remarks_total,
             }
         )
-        self.artifacts.append(artifact)
-        self.meter.artifacts_done += 1
-        return artifact
 
     def _with_room(self, remarks: Sequence[Remark]) -> tuple[Remark, ...]:
         """Return the first of them, as many as the manifest has room for."""

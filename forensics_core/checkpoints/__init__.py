@@ -17,5 +17,6 @@ from __future__ import annotations
 
 from forensics_core.checkpoints.cluster import Checkpoint, Cluster, connect
 from forensics_core.checkpoints.incident import Incident
+from forensics_core.checkpoints.options import CheckpointOptions
 
-__all__ = ["Checkpoint", "Cluster", "Incident", "connect"]
+__all__ = ["Checkpoint", "CheckpointOptions", "Cluster", "Incident", "connect"]

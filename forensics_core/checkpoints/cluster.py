@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from forensics_core._internal.arguments import checked_arguments
 from forensics_core._internal.extras import needing
@@ -14,18 +14,9 @@ from forensics_core.api.conditions import ConditionType, is_true
 from forensics_core.api.names import INCIDENT_LABEL
 from forensics_core.api.resource import ObjectMeta
 from forensics_core.checkpoints.incident import Incident
-from forensics_core.checkpoints.options import checked_spec
+from forensics_core.checkpoints.options import CheckpointOptions, spec_of
 from forensics_core.errors import NotFound
-from forensics_core.models import (
-    AfterCapture,
-    ArtifactKind,
-    Encryption,
-    Evidence,
-    PodCheckpoint,
-    PodCheckpointStatus,
-    Progress,
-    Retention,
-)
+from forensics_core.models import Evidence, PodCheckpoint, PodCheckpointStatus, Progress
 
 with needing("operator", "Talking to a cluster"):
     from forensics_core.kube import connection
@@ -68,64 +59,20 @@ class Cluster(connection.ClusterConnection):
         pod: str,
         *,
         namespace: str | None = None,
-        to: str | None = None,
-        subpath: str | None = None,
-        containers: Sequence[str] = (),
-        artifacts: Sequence[ArtifactKind | str] = (),
         incident: str = "",
-        reason: str = "",
-        pause: bool = False,
-        record: int = 0,
-        volumes: Sequence[str] = (),
-        deleted_budget: int | None = None,
-        freeze: bool = True,
-        deadline: int | None = None,
-        ttl: int | None = None,
-        retention: Retention | None = None,
-        encryption: Encryption | None = None,
-        isolate: bool = False,
-        after_capture: AfterCapture | str | None = None,
         name: str | None = None,
+        **options: Unpack[CheckpointOptions],
     ) -> Checkpoint:
         """Ask for the capture of a pod; return as soon as the cluster has accepted the request.
 
-        `namespace` is the pod's: the kubeconfig's unless given. `to` is `s3://bucket[/prefix]`, or
-        the operator's default; `containers` are all, `artifacts` all but volumes and memory.
-        For `record` seconds at least it is recorded what the containers do; `volumes` are captured
-        with their content though it is secret, or though no others are, by name or by path. Of
-        files that only processes hold, `deleted_budget` bytes of each container are; `freeze` holds
-        each process still while its memory is read.
-
-        `deadline`: seconds for all of it. `ttl`: seconds that the request, not the evidence, lives
-        on. `isolate` cuts the pod off the network before the capture, until `Checkpoint.release`;
-        `after_capture` says what becomes of the pod: `Keep`, `Delete`, `DeleteEvenIfPartial`.
-        `name` is the request's own, made of the pod's unless given.
+        `namespace` is the pod's: the kubeconfig's unless given. `name` is the request's own, made
+        of the pod's unless given. How it is captured, and where `to`: `CheckpointOptions`.
 
         Raises `UsageError` that names the argument which does not fit, `AlreadyExists`, and
         `Forbidden` or `Invalid` where admission says no.
         """
-        given: dict[str, Any] = {
-            "pod": pod,
-            "namespace": namespace or self.namespace,
-            "destination": to,
-            "subpath": subpath,
-            "containers": containers or None,
-            "artifacts": artifacts or None,
-            "incident": incident or None,
-            "reason": reason or None,
-            "pause": pause or None,
-            "record_seconds": record or None,
-            "volumes": volumes or None,
-            "deleted_budget": deleted_budget,
-            "freeze": None if freeze else False,
-            "active_deadline_seconds": deadline,
-            "ttl_seconds_after_finished": ttl,
-            "retention": retention,
-            "encryption": encryption,
-            "isolate": isolate or None,
-            "after_capture": after_capture,
-        }
-        spec = checked_spec(given)
+        where = namespace or self.namespace
+        spec = spec_of(options, pod=pod, namespace=where, incident=incident or None)
         with checked_arguments({}):
             ObjectMeta.model_validate({"name": name or ""})
         return Checkpoint(self._client, await self._client.create(spec, name=name))
@@ -219,7 +166,7 @@ class Checkpoint:
                     if self.finished:
                         return
                 if not seen or event.type is EventType.DELETED:
-                    raise self._gone()
+                    raise self._not_found()
 
     async def captured(self, *, sealed: bool = True) -> Evidence:
         """Wait for the evidence: stored, compared with the manifest, and signed by the operator.
@@ -249,10 +196,10 @@ class Checkpoint:
     def _see(self, resource: PodCheckpoint) -> None:
         """Remember the newest state. Raises `NotFound` for another checkpoint of the same name."""
         if resource.metadata.uid != self.resource.metadata.uid:
-            raise self._gone()
+            raise self._not_found()
         self.resource = resource
 
-    def _gone(self) -> NotFound:
+    def _not_found(self) -> NotFound:
         return NotFound(
             f"The PodCheckpoint '{self.name}' was deleted",
             hint="Evidence that it had is where it was stored",

@@ -24,24 +24,38 @@ _ARGUMENTS = {
 
 
 class CheckpointOptions(TypedDict, total=False):
-    """How each of many pods is captured: as the arguments of `Cluster.checkpoint` say."""
+    """How a pod is captured: arguments of `Cluster.checkpoint` and `Incident.checkpoint`."""
 
     to: str | None
+    """`s3://bucket[/prefix]`, or the operator's default."""
     subpath: str | None
+    """The folder there that the bundle lies in."""
     containers: Sequence[str]
+    """All unless given."""
     artifacts: Sequence[ArtifactKind | str]
+    """All but volumes and memory unless given."""
     reason: str
     pause: bool
+    """Hold the containers still meanwhile, for a minute at most."""
     record: int
+    """Seconds for which at least it is recorded what the containers do."""
     volumes: Sequence[str]
+    """Volumes that are captured with their content though it is secret, or though no others are: by
+    name or by path."""
     deleted_budget: int | None
+    """Bytes of files that only processes hold, of each container."""
     freeze: bool
+    """Hold each process still while its memory is read; True unless given."""
     deadline: int | None
+    """Seconds for all of it."""
     ttl: int | None
+    """Seconds that the request, not the evidence, lives on."""
     retention: Retention | None
     encryption: Encryption | None
     isolate: bool
+    """Cut the pod off the network before the capture, until `Checkpoint.release`."""
     after_capture: AfterCapture | str | None
+    """What becomes of the pod: `Keep`, `Delete`, `DeleteEvenIfPartial`."""
 
 
 def checked_spec(given: Mapping[str, Any]) -> PodCheckpointSpec:

@@ -12,7 +12,7 @@ from forensics_core.cli.options import (
     opened_bundle,
     output_option,
     owner_option,
-    tell_traffic,
+    print_traffic,
     traffic_as_json,
     whole_size,
 )
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forensics_core.readers.compare.difference import Differences
     from forensics_core.readers.notes import Notes
 
-_SHOWN = 500
+_MAX_SHOWN = 500
 """Differences of a container that are shown to people; JSON has more."""
 
 
@@ -72,7 +72,7 @@ async def _compare(
     output: str,
 ) -> None:
     from forensics_core.readers.notes import Notes
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     notes, traffic, (location, name) = Notes(), Traffic(), suspect
     async with opened_bundle(location, owner, traffic) as bundle:
@@ -98,7 +98,7 @@ async def _compare(
         )
     else:
         _show(found, notes)
-        tell_traffic(traffic, whole)
+        print_traffic(traffic, whole)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
 
@@ -141,7 +141,7 @@ def _show(several: list[Differences], notes: Notes) -> None:
         ranked = found.ranked()
         rows = [
             [each.severity, each.kind, each.area, each.subject, each.rule or "", each.detail]
-            for each in ranked[:_SHOWN]
+            for each in ranked[:_MAX_SHOWN]
         ]
         if rows:
             print_text(table(["SEVERITY", "HOW", "WHAT", "SUBJECT", "RULE", "DETAIL"], rows))

@@ -16,7 +16,7 @@ from forensics_core.cli.options import (
     opened_bundle,
     output_option,
     owner_option,
-    tell_traffic,
+    print_traffic,
     traffic_as_json,
     whole_size,
 )
@@ -100,7 +100,7 @@ async def _export(
     done: _Exported,
     output: str,
 ) -> None:
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     traffic = Traffic()
     async with opened_bundle(location, owner, traffic) as bundle:
@@ -109,17 +109,17 @@ async def _export(
         try:
             done.failures = await write(bundle, names)
         except ForensicsError:
-            _tell(done)
+            _print_outcome(done)
             raise
         whole = whole_size(bundle)
     if output == "json":
         fetched = traffic_as_json(traffic, whole)
         print_json({"location": bundle.url, **_as_json(done), "fetched": fetched})
     else:
-        _tell(done)
+        _print_outcome(done)
         if str(done.path) != "-":
             click.echo(f"It lies in {clean_message(str(done.path))}", err=True)
-        tell_traffic(traffic, whole)
+        print_traffic(traffic, whole)
     _raise_for_failures(done.failures)
 
 
@@ -132,7 +132,7 @@ def _as_json(done: _Exported) -> dict[str, Any]:
     }
 
 
-def _tell(done: _Exported) -> None:
+def _print_outcome(done: _Exported) -> None:
     """Say on the standard error what there is to say: an archive may be on the other one."""
     for word, lines in (("Note", done.notes), ("Missing", done.missing)):
         for line in lines:

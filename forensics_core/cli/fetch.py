@@ -12,11 +12,11 @@ import click
 from forensics_core.cli.options import (
     output_option,
     owner_option,
+    print_traffic,
+    run_reader,
     select_option,
-    tell_traffic,
     traffic_as_json,
 )
-from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, print_json, print_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def fetch_command(
     a bundle, 'forensics verify' wants to be given the same --select.
     """
     bring = partial(_fetch, location, folder, decompress, select, expected_bucket_owner)
-    _print_result(*run(partial(bring, quiet=output == "json")), output)
+    _print_result(*run_reader(partial(bring, quiet=output == "json")), output)
 
 
 async def _fetch(
@@ -65,8 +65,8 @@ async def _fetch(
     from forensics_core.bundle.fetch import fetch
     from forensics_core.cli.progress import progress
     from forensics_core.pipeline.meter import Meter
+    from forensics_core.storage.objects import Traffic
     from forensics_core.storage.s3.client import S3Access
-    from forensics_core.storage.traffic import Traffic
 
     meter, traffic = Meter(), Traffic()
     access = S3Access(expected_bucket_owner=owner, traffic=traffic)
@@ -82,7 +82,7 @@ def _print_result(fetched: Fetched, traffic: BundleTraffic, output: str) -> None
         print_json({**_as_json(fetched), "fetched": traffic_as_json(*traffic)})
     else:
         _print(fetched)
-        tell_traffic(*traffic)
+        print_traffic(*traffic)
     # Last, so that all of it is printed: the error only counts them.
     fetched.raise_for_problems()
 

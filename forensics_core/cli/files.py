@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 from anyio import to_thread
 
-from forensics_core.cli.options import opened_bundle, owner_option, upper_option
-from forensics_core.cli.program import run
+from forensics_core.cli.options import opened_bundle, owner_option, run_reader, upper_option
 from forensics_core.cli.render import clean, print_json_list, print_text, size
 from forensics_core.errors import ForensicsError, UsageError
 
@@ -179,7 +178,9 @@ def cat_command(location: str, file: str, upper: bool, expected_bucket_owner: st
     links lead to their content; symbolic links are not followed. Of a sparse file the holes are
     zeros in a pipe, which takes 64 GiB of them at most, and stay holes in a file.
     """
-    run(partial(_print_file, location, expected_bucket_owner, parse_container_path(file), upper))
+    run_reader(
+        partial(_print_file, location, expected_bucket_owner, parse_container_path(file), upper)
+    )
 
 
 async def _print_file(location: str, owner: str | None, where: ContainerPath, upper: bool) -> None:

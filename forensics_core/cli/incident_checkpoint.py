@@ -22,7 +22,8 @@ from forensics_core.cli.render import (
     print_text,
     table,
 )
-from forensics_core.cli.request import AFTER_CAPTURE, build_spec, checkpoint_command
+from forensics_core.cli.request import checkpoint_command
+from forensics_core.cli.spec import AFTER_CAPTURE, build_spec
 from forensics_core.cli.watching import CapturedInPart
 from forensics_core.errors import ForensicsError, UsageError
 
@@ -36,7 +37,7 @@ _LIMIT = 200
 """Spelled out, as the models are only loaded when they are needed; a test compares."""
 CONFIRMED = 20
 """More pods than that are captured only once somebody has said yes."""
-_SHOWN = 10
+_MAX_SHOWN = 10
 """Of more than `FEW`: those that are listed."""
 _ONE_POD = {"pod", "namespace", "name", "incident", "wait", "timeout", "dry_run", "output"}
 _CLUSTER = {"checkpoint_namespace", "kubeconfig", "context"}
@@ -223,7 +224,7 @@ def _preview(selection: Selection, *, whole: bool = False) -> Iterator[str]:
     told = ", ".join(f"{count} {state}" for state, count in states)
     found = "1 pod matches" if len(pods) == 1 else f"{len(pods):,} pods match"
     yield f"{found} {clean(str(selection.query))}: {told}, on {counted(nodes, 'node')}"
-    shown = pods if whole or len(pods) <= FEW else pods[:_SHOWN]
+    shown = pods if whole or len(pods) <= FEW else pods[:_MAX_SHOWN]
     yield _pod_table(shown)
     if len(shown) < len(pods):
         yield f"... and {len(pods) - len(shown):,} more: --dry-run lists all"

@@ -18,7 +18,7 @@ from anyio import to_thread
 from forensics_core._internal.tasks import task_group
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
 from forensics_core.cli.incident_status import summary_of
-from forensics_core.cli.options import opened_bundle, owner_option, tell_traffic, whole_size
+from forensics_core.cli.options import opened_bundle, owner_option, print_traffic, whole_size
 from forensics_core.cli.outputs import kind_of
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, counted, print_text
@@ -27,9 +27,9 @@ from forensics_core.errors import ForensicsError, UsageError
 
 if TYPE_CHECKING:
     from forensics_core.api.incident import PodSummary
+    from forensics_core.readers.report.content import ReportContent
     from forensics_core.readers.report.incident import IncidentContent, PodReport
-    from forensics_core.readers.report.story import ReportContent
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
 AT_ONCE = 2
 """Bundles that are read at a time: each may take some 100 MiB meanwhile."""
@@ -87,12 +87,12 @@ def incident_report_command(
     something is not as a manifest says, the report names it, and the exit code is 3. A bundle that
     cannot be read is named, and the exit code is 1.
     """
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     public_key = key.read_bytes() if key else None
     place = Output(output, _kind(output), expected_bucket_owner, public_key, Traffic())
     report = run(partial(_report, incident, access, place))
-    tell_traffic(place.traffic, sum(place.sizes))
+    print_traffic(place.traffic, sum(place.sizes))
     # Once the report is there: it says what is not genuine.
     if report.not_genuine:
         raise click.exceptions.Exit(3)
@@ -163,11 +163,11 @@ async def _read(row: PodReport, file: str, place: Output, limiter: anyio.Capacit
 
 @asynccontextmanager
 async def _story(location: str, place: Output) -> AsyncIterator[ReportContent]:
-    from forensics_core.readers.report.story import tell
+    from forensics_core.readers.report.content import read_content
 
     async with opened_bundle(location, place.owner, place.traffic) as bundle:
         place.sizes.append(whole_size(bundle))
-        yield await tell(bundle, place.key)
+        yield await read_content(bundle, place.key)
 
 
 async def _write(report: IncidentContent, place: Output) -> None:

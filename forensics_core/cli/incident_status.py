@@ -133,7 +133,7 @@ async def _shown(*, quiet: bool) -> AsyncIterator[Show]:
     # In threads, because rich looks at the file system, and whoever reads may be slow.
     console = await to_thread.run_sync(standard_error) if may_be_terminal() else None
     if console is None or not console.is_terminal or console.is_dumb_terminal:
-        yield partial(_tell, News())
+        yield partial(_print_changes, IncidentChanges())
         return
     live = await to_thread.run_sync(_live, console)
     with live:
@@ -144,7 +144,7 @@ async def _nothing(_: IncidentSummary) -> None:
     """Show nothing."""
 
 
-async def _tell(news: News, summary: IncidentSummary) -> None:
+async def _print_changes(news: IncidentChanges, summary: IncidentSummary) -> None:
     for line in news.lines(summary):
         await to_thread.run_sync(partial(click.echo, line, err=True))
 
@@ -171,7 +171,7 @@ def live_lines(summary: IncidentSummary, height: int) -> Iterator[str]:
         yield _pod_table(summary)
 
 
-class News:
+class IncidentChanges:
     """What is worth a line since the last summary: who may be killed, who failed."""
 
     def __init__(self) -> None:
@@ -184,14 +184,14 @@ class News:
             name = pod.checkpoint.metadata.name
             if name not in self._told and (pod.may_be_killed or pod in summary.failed):
                 self._told.add(name)
-                yield _news_of(pod)
+                yield _changes_of(pod)
         counts = _phases(summary)
         if counts != self._phases:
             self._phases = counts
             yield f"{summary.headline} ({counts})"
 
 
-def _news_of(pod: PodSummary) -> str:
+def _changes_of(pod: PodSummary) -> str:
     if pod.may_be_killed:
         return f"{clean(pod.name)} may be killed"
     return f"{clean(pod.name)} failed: {clean_message(pod.reason)}"

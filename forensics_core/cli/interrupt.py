@@ -15,7 +15,7 @@ from types import FrameType
 
 CODE = 130
 _PROGRAMS = ("forensics", "kubectl-forensics")
-_NEW_OBJECTS = 20_000
+_NEW_OBJECTS = 50_000
 """Containers between two looks for garbage in cycles, a few MiB at most; 700 by default."""
 
 

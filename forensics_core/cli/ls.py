@@ -14,11 +14,11 @@ from forensics_core.cli.options import (
     opened_bundle,
     output_option,
     owner_option,
+    run_reader,
     traffic_as_json,
     upper_option,
     whole_size,
 )
-from forensics_core.cli.program import run
 from forensics_core.cli.render import (
     clean,
     counted,
@@ -67,17 +67,17 @@ def ls_command(
         if changes:
             raise UsageError("--changes goes with no path", hint="Leave out what follows the ':'")
         path, owner = parse_container_path(container), expected_bucket_owner
-        run(partial(list_files, location, owner, path, recursive, upper, output))
+        run_reader(partial(list_files, location, owner, path, recursive, upper, output))
         return
     if recursive or upper:
         option = "-R" if recursive else "--upper"
         raise UsageError(f"{option} goes with a path", hint="Name one as CONTAINER:PATH")
     listing = _changes if changes else _artifacts
-    run(partial(listing, location, expected_bucket_owner, container, output))
+    run_reader(partial(listing, location, expected_bucket_owner, container, output))
 
 
 async def _artifacts(location: str, owner: str | None, container: str | None, output: str) -> None:
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     traffic = Traffic() if output == "json" else None
     async with opened_bundle(location, owner, traffic) as bundle:

@@ -20,7 +20,7 @@ from forensics_core._internal.extras import how_to_install, needing
 from forensics_core._internal.startup import leave_out_pydantic_plugins
 from forensics_core.api.names import PLURAL, RULE_PLURAL
 from forensics_core.cli.interrupt import ignore_sigint
-from forensics_core.cli.program import exit_on_error
+from forensics_core.cli.program import exit_on_error, leave
 from forensics_core.cli.render import print_json
 from forensics_core.errors import ForensicsError
 from forensics_core.version import __version__
@@ -134,6 +134,11 @@ def main() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # TextIO lacks it
     try:
         forensics(prog_name=_program_name())
+    except SystemExit as end:
+        ignore_sigint()
+        if isinstance(end.code, int):
+            leave(end.code)
+        raise
     finally:
         ignore_sigint()
 

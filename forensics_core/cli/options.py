@@ -6,22 +6,25 @@ Those of a cluster are in `cluster`: the collector, which has none, uses these.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from forensics_core._internal.startup import load_aiohttp
 from forensics_core._internal.units import human_size, parse_size
+from forensics_core.cli.program import run
 
 if TYPE_CHECKING:
     from forensics_core.bundle.reader import BundleReader
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     BundleTraffic = tuple[Traffic, int]
     """What was fetched, and how many bytes there are."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 RETENTION_MODES = ("Governance", "Compliance")
 """Spelled out, as the models are only loaded when they are needed; a test compares."""
@@ -166,6 +169,12 @@ def _check_account(_: click.Context, __: click.Parameter, value: str | None) -> 
     return value
 
 
+def run_reader(work: Callable[[], Awaitable[T]]) -> T:
+    """Do what `run` does, for a command that reads bundles: with less to load."""
+    load_aiohttp()
+    return run(work)
+
+
 @asynccontextmanager
 async def opened_bundle(
     location: str, owner: str | None, traffic: Traffic | None = None
@@ -175,8 +184,8 @@ async def opened_bundle(
     At the end it is told how much was fetched from S3, unless the caller counts it in `traffic`.
     """
     from forensics_core.bundle.reader import open_bundle
+    from forensics_core.storage.objects import Traffic
     from forensics_core.storage.s3.client import S3Access
-    from forensics_core.storage.traffic import Traffic
 
     own = traffic or Traffic()
     access = S3Access(expected_bucket_owner=owner, traffic=own)
@@ -185,7 +194,7 @@ async def opened_bundle(
             yield bundle
         finally:
             if traffic is None:
-                tell_traffic(own, whole_size(bundle))
+                print_traffic(own, whole_size(bundle))
 
 
 def whole_size(bundle: BundleReader) -> int:
@@ -193,7 +202,7 @@ def whole_size(bundle: BundleReader) -> int:
     return sum(bundle.stored_size(each) for each in bundle.objects.values())
 
 
-def tell_traffic(traffic: Traffic, whole: int) -> None:
+def print_traffic(traffic: Traffic, whole: int) -> None:
     """Say on the standard error how much was fetched, and how much there is; nothing of a folder.
 
     `whole`: the bytes of the artifacts, as stored.

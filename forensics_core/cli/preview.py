@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from forensics_core.cli.cluster import ClusterAccess
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean, print_data, print_text, table
-from forensics_core.cli.request import build_spec
+from forensics_core.cli.spec import build_spec
 from forensics_core.errors import NotFound
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from forensics_core._internal.text import printable
 from forensics_core._internal.units import human_size
 from forensics_core.errors import ForensicsError
 
-_LONGEST = 8192
+_MAX_TEXT = 8192
 """Characters of a text that are shown: twice what the kernel takes for a path."""
 
 
@@ -32,7 +32,7 @@ def clean(text: str) -> str:
 
 def clean_message(text: str) -> str:
     """Return a message of ours, made safe in the same way, but with its backslashes as they are."""
-    return printable(text, _LONGEST)
+    return printable(text, _MAX_TEXT)
 
 
 def size(count: int) -> str:

@@ -52,14 +52,14 @@ async def _report(
 ) -> None:
     from anyio import to_thread
 
+    from forensics_core.readers.report.content import read_content
     from forensics_core.readers.report.page import page
-    from forensics_core.readers.report.story import tell
     from forensics_core.readers.report.text import as_json, markdown
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     traffic = Traffic() if kind == "json" else None
     async with opened_bundle(location, owner, traffic) as bundle:
-        story, whole = await tell(bundle, key), whole_size(bundle)
+        story, whole = await read_content(bundle, key), whole_size(bundle)
     if traffic is not None:
         told = {**as_json(story), "fetched": traffic_as_json(traffic, whole)}
         pieces = iter([json.dumps(told, indent=2) + "\n"])

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from forensics_core.readers.notes import Notes
     from forensics_core.readers.scan.results import ScanCounts, ScanResult
     from forensics_core.readers.scan.rules import RuleMatch
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
-_SHOWN = 3
+_MAX_SHOWN = 3
 """Matches of a rule in one file that a line shows."""
 _NOUNS = {"memory": "core"}
 """What one of a kind is called where its word cannot be counted."""
@@ -109,9 +109,9 @@ async def _scan(location: str, owner: str | None, request: _ScanRequest, output:
     from anyio import to_thread
 
     from forensics_core.readers.notes import Notes
-    from forensics_core.readers.scan.known import Standing, read_known
+    from forensics_core.readers.scan.known import HashReputation, read_known
     from forensics_core.readers.scan.scan import ScanTargets, scan
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     known = await to_thread.run_sync(read_known, request.known) if request.known else None
     wanted = ScanTargets(request.rules, known, request.every_file, request.timeout)
@@ -119,19 +119,19 @@ async def _scan(location: str, owner: str | None, request: _ScanRequest, output:
     async with opened_bundle(location, owner, traffic) as bundle:
         printer = _JsonPrinter(bundle, traffic) if traffic is not None else _TextPrinter()
         names = list(dict.fromkeys(request.containers)) or bundle.containers
-        counts = await scan(bundle, names, wanted, notes, printer.tell)
+        counts = await scan(bundle, names, wanted, notes, printer.print_results)
     printer.end(counts, notes)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
     if counts.timed_out_total or counts.failed:
         raise click.exceptions.Exit(1)
-    return counts.matches + counts.standings[Standing.IOC]
+    return counts.matches + counts.standings[HashReputation.IOC]
 
 
 class _TextPrinter:
     """A line for each result; the rest goes to the standard error."""
 
-    def tell(self, results: Sequence[ScanResult]) -> None:
+    def print_results(self, results: Sequence[ScanResult]) -> None:
         """Print results."""
         sys.stdout.write("".join(f"{_line(result)}\n" for result in results))
 
@@ -152,7 +152,7 @@ class _JsonPrinter:
         self._before = f'{{"location": {json.dumps(bundle.url)}, "results": [\n'
         self._bundle, self._traffic = bundle, traffic
 
-    def tell(self, results: Sequence[ScanResult]) -> None:
+    def print_results(self, results: Sequence[ScanResult]) -> None:
         """Print results."""
         for result in results:
             sys.stdout.write(self._before + json.dumps(result.as_json()))
@@ -189,7 +189,9 @@ def _line(result: ScanResult) -> str:
 def _matched(found: RuleMatch) -> str:
     namespace, rule = found.name
     tags = f" ({', '.join(found.tags)})" if found.tags else ""
-    places = [f'{hit.pattern} at {hit.offset:#x} "{hit.excerpt}"' for hit in found.hits[:_SHOWN]]
+    places = [
+        f'{hit.pattern} at {hit.offset:#x} "{hit.excerpt}"' for hit in found.hits[:_MAX_SHOWN]
+    ]
     more = found.total - len(places)
     places += [f"{more} more"] if more else []
     return f"{namespace}.{rule}{tags}" + (f": {', '.join(places)}" if places else "")

@@ -100,17 +100,7 @@ def timeline_command(
         window=window * SECOND,
     )
     _check(wanted)
-    if output == "json" and layout:
-        raise UsageError("-o json is a format itself", hint="Leave out --format")
-    if output == "json":
-        layout = "json"
-    elif not layout:
-        layout = kind_of(output, KINDS, "timeline") if output else "table"
-    if layout == "bodyfile" and (around or since or until):
-        raise UsageError(
-            "A bodyfile has all times of a file in one line: it cannot be cut by time",
-            hint="Give --since and --until to mactime, or take another --format",
-        )
+    layout = _layout(layout, output, wanted)
     file = Path(output) if output and output != "json" else None
     with opened_output(file) if file else nullcontext(sys.stdout) as out:
         work = partial(_print, location, expected_bucket_owner, layout, wanted, clock, out)
@@ -119,6 +109,23 @@ def timeline_command(
         click.echo(f"The timeline is in {clean_message(str(file))}", err=True)
     if not genuine:
         raise click.exceptions.Exit(3)
+
+
+def _layout(layout: str | None, output: str | None, wanted: Filter) -> str:
+    """Return the format to write. Raises `UsageError` for one that does not fit what is asked."""
+    if output == "json" and layout:
+        raise UsageError("-o json is a format itself", hint="Leave out --format")
+    if output == "json":
+        return "json"
+    if not layout:
+        layout = kind_of(output, KINDS, "timeline") if output else "table"
+    is_cut = wanted.around or (wanted.since, wanted.until) != (None, None)
+    if layout == "bodyfile" and is_cut:
+        raise UsageError(
+            "A bodyfile has all times of a file in one line: it cannot be cut by time",
+            hint="Give --since and --until to mactime, or take another --format",
+        )
+    return layout
 
 
 def _check(wanted: Filter) -> None:

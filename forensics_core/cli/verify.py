@@ -14,11 +14,11 @@ import click
 from forensics_core.cli.options import (
     output_option,
     owner_option,
+    print_traffic,
+    run_reader,
     select_option,
-    tell_traffic,
     traffic_as_json,
 )
-from forensics_core.cli.program import run
 from forensics_core.cli.render import clean, clean_message, print_json, print_text
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def verify_command(
     public_key = key.read_bytes() if key else None
     read = partial(_verify, location, public_key, wanted, expected_bucket_owner)
     options = {"strict": strict, "select": select, "quiet": output == "json"}
-    _print_result(*run(partial(read, **options)), output)
+    _print_result(*run_reader(partial(read, **options)), output)
 
 
 async def _verify(
@@ -101,8 +101,8 @@ async def _verify(
     from forensics_core.bundle.verify import verify
     from forensics_core.cli.progress import progress
     from forensics_core.pipeline.meter import Meter
+    from forensics_core.storage.objects import Traffic
     from forensics_core.storage.s3.client import S3Access
-    from forensics_core.storage.traffic import Traffic
 
     meter, traffic = Meter(), Traffic()
     async with progress(meter, "Verifying", quiet=quiet):
@@ -123,7 +123,7 @@ def _print_result(verification: Verification, traffic: BundleTraffic, output: st
         print_json({**_as_json(verification), "fetched": traffic_as_json(*traffic)})
     else:
         _print(verification)
-        tell_traffic(*traffic)
+        print_traffic(*traffic)
     # Last, so that all of it is printed: the error only counts them.
     verification.raise_for_problems()
 

@@ -32,6 +32,7 @@ _ERRORS: dict[int, tuple[type[ClusterError], str]] = {
     403: (Forbidden, "Ask for the right, or use another identity; `kubectl auth can-i` tells"),
     404: (NotFound, "Check the name and the namespace"),
     409: (Conflict, "Read the object again, and repeat the change"),
+    # etcd is rid of old versions every five minutes.
     410: (Expired, "List again"),
 }
 
@@ -42,6 +43,7 @@ def failure(what: str, status: int, headers: Mapping[str, str], body: bytes) -> 
     text = f"{what}: {said.get('message') or _plain(status, body)}".rstrip(".")
     if status == 429 or status >= 500:
         return ApiUnavailable(text, hint="Try again later", retry_after=_pause(headers))
+    # 409 stands for both: a name that is taken, and a version that somebody has changed.
     if said.get("reason") == "AlreadyExists":
         return AlreadyExists(text, hint="Choose another name, or use the object that is there")
     kind, hint = _ERRORS.get(status, (Invalid, "Correct the request"))

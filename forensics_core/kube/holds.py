@@ -11,11 +11,10 @@ from collections.abc import Mapping
 
 from forensics_core.api.names import HOLD_FINALIZER, HOLD_LABEL
 from forensics_core.kube.connection import ClusterConnection
-from forensics_core.kube.metadata import deletion_asked_at
-from forensics_core.kube.objects import Object, Objects
+from forensics_core.kube.objects import Object, Objects, deletion_asked_at
 from forensics_core.kube.resources import PODS
 
-MOST_SECONDS = 600
+MAX_SECONDS = 600
 """What a rule may ask for at most. A label that says more, or what is no number, counts as this."""
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
@@ -29,8 +28,8 @@ def seconds_of(labels: Mapping[str, str] | None) -> int:
     """Return for how many seconds a pod with these labels may be held."""
     text = (labels or {}).get(HOLD_LABEL, "")
     # Anybody who may patch the pod can have written it.
-    fit = text.isascii() and text.isdigit() and len(text) <= len(str(MOST_SECONDS))
-    return min(int(text), MOST_SECONDS) if fit else MOST_SECONDS
+    fit = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SECONDS))
+    return min(int(text), MAX_SECONDS) if fit else MAX_SECONDS
 
 
 def held_until(metadata: Object) -> float | None:
@@ -48,6 +47,7 @@ async def hold_pod(
     cluster: ClusterConnection, namespace: str, name: str, uid: str, seconds: int
 ) -> None:
     """Put the hold on a pod. Raises `Conflict` for another pod, `Invalid` for one being deleted."""
+    # A strategic patch adds to the list; a merge patch would put ours in place of everybody's.
     marked = {"labels": {HOLD_LABEL: str(seconds)}, "finalizers": [HOLD_FINALIZER]}
     await _patch(cluster, namespace, name, {"uid": uid, **marked})
 

@@ -93,7 +93,7 @@ async def request_captures(
     Raises a `ClusterError` if the incident's checkpoints cannot be listed: nothing was asked then.
     """
     known = await of_incident(checkpoints, spec.incident)
-    asking = _Asking(checkpoints, spec, known, again, dict(annotations or {}), dry_run, pause)
+    asking = _BatchRequest(checkpoints, spec, known, again, dict(annotations or {}), dry_run, pause)
     waiting = iter(enumerate(pods))
     async with task_group() as tasks:
         for _ in range(min(AT_ONCE, len(pods))):
@@ -102,7 +102,7 @@ async def request_captures(
 
 
 @dataclass(slots=True)
-class _Asking:
+class _BatchRequest:
     checkpoints: PodCheckpoints
     spec: PodCheckpointSpec
     known: Sequence[PodCheckpoint]
@@ -135,13 +135,13 @@ class _Asking:
     async def _create(self, pod: SelectedPod) -> PodRequest:
         name = self._free_name(pod)
         try:
-            return PodRequest(pod, RequestState.CREATED, await self._patiently(pod, name))
+            return PodRequest(pod, RequestState.CREATED, await self._with_retry(pod, name))
         except AlreadyExists:
-            there = await self._there(name)
+            there = await self._existing(name)
         # Made by somebody else at the same moment, or by ourselves and the answer was lost.
         if there is not None and is_for(there, pod) and there.spec.incident == self.spec.incident:
             return PodRequest(pod, RequestState.EXISTING, there)
-        return PodRequest(pod, RequestState.CREATED, await self._patiently(pod, None))
+        return PodRequest(pod, RequestState.CREATED, await self._with_retry(pod, None))
 
     def _free_name(self, pod: SelectedPod) -> str:
         taken = {one.metadata.name for one in self.known}
@@ -150,13 +150,13 @@ class _Asking:
             number += 1
         return name
 
-    async def _there(self, name: str) -> PodCheckpoint | None:
+    async def _existing(self, name: str) -> PodCheckpoint | None:
         try:
             return await self.checkpoints.get(name)
         except NotFound:
             return None
 
-    async def _patiently(self, pod: SelectedPod, name: str | None) -> PodCheckpoint:
+    async def _with_retry(self, pod: SelectedPod, name: str | None) -> PodCheckpoint:
         backoff = Backoff(self.pause)
         spec = self.spec.model_copy(update={"pod": pod.name, "namespace": pod.namespace})
         # One that takes the pod's name meanwhile is another pod, which nobody chose.

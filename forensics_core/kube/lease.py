@@ -112,6 +112,7 @@ class _Elector:
         while not self.usurped and (left := self._left(renewed)) > 0:
             began = anyio.current_time()
             if await self._attempt(self._take, left):
+                # Counted from before the request: nobody knows when the server wrote it.
                 renewed = began
             await self._pause(at_most=self._left(renewed))
         self.lost = True
@@ -141,6 +142,7 @@ class _Elector:
         self.usurped = not self._free(spec)
         if self.usurped:
             return False
+        # In the version that was read: of two that take it at once, one meets a conflict.
         await self.leases.replace(current | {"spec": self._renewed(spec)})
         return True
 
@@ -155,6 +157,7 @@ class _Elector:
         current = await self.leases.get(self.lease.name, self.lease.namespace)
         spec = current.get("spec", {})
         if spec.get("holderIdentity") == self.identity:
+            # As client-go does: a Lease has to last for a second at least.
             free = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
             await self.leases.replace(current | {"spec": spec | free})
         return True
@@ -164,6 +167,7 @@ class _Elector:
         holder = spec.get("holderIdentity")
         if not holder or holder == self.identity:
             return True
+        # Any write is a sign of life, whatever time it says: another machine's clock may be wrong.
         if spec != self.seen:
             self.seen, self.seen_at = spec, anyio.current_time()
         term = spec.get("leaseDurationSeconds") or self.timing.duration
@@ -182,6 +186,7 @@ class _Elector:
         return spec | ours | {"acquireTime": now, "leaseTransitions": transitions}
 
     async def _pause(self, at_most: float = math.inf) -> None:
+        # Replicas that began together would else ask together for ever.
         pause = self.timing.retry * SystemRandom().uniform(0.8, 1.2)
         await anyio.sleep(min(pause, max(at_most, 0.0)))
 

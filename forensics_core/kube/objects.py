@@ -10,6 +10,7 @@ import builtins
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from forensics_core.errors import AnswerTooLarge, NotFound
@@ -180,3 +181,22 @@ def selectors(label_selector: str, field_selector: str) -> dict[str, str]:
     """Return the query that narrows a list or a watch."""
     given = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {name: value for name, value in given.items() if value}
+
+
+def moment(text: object) -> float | None:
+    """Return a time of the API as seconds since 1970; None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def deletion_asked_at(metadata: Object) -> float | None:
+    """Return when the deletion was asked for: the timestamp is when its grace period is over."""
+    end = moment(metadata.get("deletionTimestamp"))
+    if end is None:
+        return None
+    grace = metadata.get("deletionGracePeriodSeconds")
+    return end - grace if isinstance(grace, int) else end

@@ -83,6 +83,7 @@ class PodCheckpoints:
         incident = {INCIDENT_LABEL: spec.incident} if spec.incident else {}
         metadata = ObjectMeta(
             name=name or "",
+            # A name that is cut may end in a separator: `web.-x7kq2` is no DNS name.
             generate_name=None if name else f"{spec.pod[:STEM_LIMIT].rstrip('.-')}-",
             namespace=self.namespace,
             labels=incident | dict(labels or {}),
@@ -192,6 +193,7 @@ class PodCheckpoints:
             "name": seen.name,
             "namespace": seen.namespace or self.namespace,
             "uid": seen.uid,
+            # With a version an apply is conditional: a change by others makes it a conflict.
             "resourceVersion": seen.resource_version,
         }
         body = {"metadata": metadata, "status": status.to_dict()}

@@ -44,7 +44,7 @@ class ContainmentExecutor:
                 await self._lift(action)
             case TellRefusal(message):
                 status = conditions.set_not_lifted(self._checkpoint, message, self._now)
-                await self._tell(status, "NotReleased", message, warning=True)
+                await self._report(status, "NotReleased", message, warning=True)
             case DeletePod(uid):
                 await self._do.containment.delete_pod(self._checkpoint, uid)
                 await self._deleted(TellDeletion(True, "Deleted", "The pod was deleted."))
@@ -60,7 +60,7 @@ class ContainmentExecutor:
             await self._do.containment.patch_pod(self._checkpoint, action.patch)
         reason = conditions.ENFORCED if action.enforced else conditions.UNVERIFIED
         status = conditions.set_isolated(self._checkpoint, reason, action.message, self._now)
-        await self._tell(status, "Isolated", action.message, warning=not action.enforced)
+        await self._report(status, "Isolated", action.message, warning=not action.enforced)
         self._do.count_containment(self._checkpoint, ConditionType.ISOLATED, reason)
 
     async def _give_up(self, action: GiveUpIsolation) -> None:
@@ -70,14 +70,14 @@ class ContainmentExecutor:
         reason = conditions.NOT_POSSIBLE
         status = conditions.set_isolated(self._checkpoint, reason, action.message, self._now)
         note = f"The pod is not isolated. {action.message}"
-        await self._tell(status, "NotIsolated", note, warning=True)
+        await self._report(status, "NotIsolated", note, warning=True)
         self._do.count_containment(self._checkpoint, ConditionType.ISOLATED, reason)
 
     async def _lift(self, action: LiftIsolation) -> None:
         await self._undo()
         reason = conditions.RELEASED
         status = conditions.set_isolated(self._checkpoint, reason, action.message, self._now)
-        await self._tell(status, "Released", action.message)
+        await self._report(status, "Released", action.message)
         self._do.count_containment(self._checkpoint, ConditionType.ISOLATED, reason)
 
     async def _undo(self) -> None:
@@ -90,10 +90,10 @@ class ContainmentExecutor:
             self._checkpoint, action.deleted, action.reason, action.message, self._now
         )
         reason = "PodDeleted" if action.deleted else "PodKept"
-        await self._tell(status, reason, action.message, warning=not action.deleted)
+        await self._report(status, reason, action.message, warning=not action.deleted)
         self._do.count_containment(self._checkpoint, ConditionType.POD_DELETED, action.reason)
 
-    async def _tell(
+    async def _report(
         self, status: PodCheckpointStatus, reason: str, note: str, *, warning: bool = False
     ) -> PodCheckpoint:
         written = await self._do.write_status(self._checkpoint, status)

@@ -38,7 +38,7 @@ from forensics_core.operator.keiko.mirror import KeikoMirror
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
 from forensics_core.operator.rules.controller import RuleController
-from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import Cache
 from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
@@ -108,7 +108,7 @@ class Controller:
         self._identity = identity
         self._cache = Cache()
         self._queue = WorkQueue(self._cache.urgency)
-        self._captured = Memory()
+        self._captured = CaptureHistory()
         self._unsynced = {
             (resource.plural, namespace)
             for resource in (PODCHECKPOINTS, JOBS, PODS)

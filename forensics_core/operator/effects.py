@@ -24,7 +24,7 @@ from forensics_core.operator.attempt.order import build_secret, read_order
 from forensics_core.operator.containment.effects import ClusterContainment
 from forensics_core.operator.containment.policy import as_it_was
 from forensics_core.operator.evidence.seal import seal_bundle
-from forensics_core.operator.observed import NameTaken, Ordered
+from forensics_core.operator.observed import NameTaken, StoredOrder
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import name_of
 from forensics_core.operator.shared.operator_context import OperatorContext
@@ -106,7 +106,7 @@ class ClusterEffects:
         there = await self._create(self._shared.secrets, secret, checkpoint)
         self._shared.stored.pop(checkpoint.status.location, None)
         self._shared.kubelet_checkpoints.pop(checkpoint.status.location, None)
-        ordered = Ordered(*read_order(there))
+        ordered = StoredOrder(*read_order(there))
         self._shared.remember_order(checkpoint, ordered)
         return ordered.order
 

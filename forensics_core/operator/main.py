@@ -24,7 +24,7 @@ from forensics_core.service.health import Contact, health_server
 from forensics_core.service.logs import log_as_json
 from forensics_core.service.program import exit_on_error, run_until_stopped, service_command
 
-RECENT = 15.0
+RECENT_SECONDS = 15.0
 """Seconds for which an answer of the API server shows that it can be reached."""
 
 
@@ -43,7 +43,7 @@ async def operate(
     metrics = Metrics()
     identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     leaders: list[Controller] = []
-    contact = Contact(RECENT)
+    contact = Contact(RECENT_SECONDS)
 
     async def ready() -> bool:
         return contact.recent and all(controller.ready for controller in leaders)

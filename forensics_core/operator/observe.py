@@ -37,17 +37,17 @@ from forensics_core.operator.evidence.seal import check_objects, check_seal
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
-    DestinationSeen,
     Foreign,
     Good,
     Interrupted,
     Look,
-    ManifestSeen,
     Observed,
-    Ordered,
+    ObservedDestination,
+    ObservedManifest,
+    ObservedPod,
+    ObservedSeal,
     OrderLost,
-    PodSeen,
-    SealSeen,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -144,7 +144,7 @@ class Observer:
             now = datetime.now(UTC)
             for key in self._shared.cache.look(observed.checkpoint, urgency_of(pod), now):
                 self._shared.queue.add(key)
-        return replace(observed, pod=PodSeen(pod, await self._shared.node(pod)))
+        return replace(observed, pod=ObservedPod(pod, await self._shared.node(pod)))
 
     async def _surroundings(self, observed: Observed) -> Observed:
         shared, pod = self._shared, (observed.pod and observed.pod.pod) or {}
@@ -176,7 +176,7 @@ class Observer:
         destination = settings.destination_of(checkpoint)
         rule = settings.rule_for(destination)
         if rule is None:
-            return replace(observed, destination=DestinationSeen())
+            return replace(observed, destination=ObservedDestination())
         folder = f"{destination.rstrip('/')}/{checkpoint.spec.subpath}"
         storage = self._shared.storage
         try:
@@ -184,7 +184,7 @@ class Observer:
                 inside = await storage.inside_a_bundle(folder, rule, self._is_sealed)
         except DestinationUnreachable as error:
             return replace(observed, destination=Unreachable(error))
-        return replace(observed, destination=DestinationSeen(inside))
+        return replace(observed, destination=ObservedDestination(inside))
 
     async def _is_sealed(self, store: S3Storage) -> bool:
         """Return whether a manifest with a seal of ours lies there."""
@@ -192,7 +192,7 @@ class Observer:
             manifest = await read_small(store, MANIFEST, limit=LIMIT)
         except (ObjectNotFound, VerificationError):
             return False
-        return await self._seal_over(store, manifest) is SealSeen.OURS
+        return await self._seal_over(store, manifest) is ObservedSeal.OURS
 
     async def _seal(self, observed: Observed) -> Observed:
         found = observed.manifest
@@ -201,17 +201,17 @@ class Observer:
         with self._shared.sparing(observed.checkpoint):
             return replace(observed, seal=await self._seal_over(store, manifest))
 
-    async def _seal_over(self, store: S3Storage, manifest: bytes) -> SealSeen:
+    async def _seal_over(self, store: S3Storage, manifest: bytes) -> ObservedSeal:
         key = await self._shared.key()
         if key is None:
-            return SealSeen.ABSENT
+            return ObservedSeal.ABSENT
         try:
             await check_seal(store, manifest, key)
         except ObjectNotFound:
-            return SealSeen.ABSENT
+            return ObservedSeal.ABSENT
         except VerificationError:
-            return SealSeen.FOREIGN
-        return SealSeen.OURS
+            return ObservedSeal.FOREIGN
+        return ObservedSeal.OURS
 
     # Manifests
 
@@ -230,7 +230,7 @@ class Observer:
                     return replace(observed, manifest=Absent())
                 order = observed.order or await shared.order(checkpoint)
                 if sealing and found.bundle.manifest_sha256 != sha256:
-                    seen: ManifestSeen = _foreign(found, order)
+                    seen: ObservedManifest = _foreign(found, order)
                 else:
                     seen = await self._compared(checkpoint, store, found, order)
         except UnreadableManifest as error:
@@ -244,8 +244,8 @@ class Observer:
         checkpoint: PodCheckpoint,
         store: ListedBundle,
         found: StoredManifest,
-        order: Ordered | OrderLost,
-    ) -> ManifestSeen:
+        order: StoredOrder | OrderLost,
+    ) -> ObservedManifest:
         if isinstance(order, OrderLost):
             return Unchecked(evidence_of(found.bundle), found.data)
         wrong = tuple(await self._differences(checkpoint, store, found, order))
@@ -259,7 +259,7 @@ class Observer:
         checkpoint: PodCheckpoint,
         store: ListedBundle,
         found: StoredManifest,
-        order: Ordered,
+        order: StoredOrder,
     ) -> list[str]:
         """Return each way in which an attempt's bundle is not what was ordered, or what it says.
 
@@ -317,12 +317,12 @@ class Observer:
             return None
 
 
-def _foreign(found: StoredManifest, order: Ordered | OrderLost) -> ManifestSeen:
+def _foreign(found: StoredManifest, order: StoredOrder | OrderLost) -> ObservedManifest:
     if isinstance(order, OrderLost):
         return Unchecked(evidence_of(found.bundle), found.data)
     return Foreign()
 
 
-def _is_ours(ordered: Ordered, checkpoint: PodCheckpoint, attempt: int) -> bool:
+def _is_ours(ordered: StoredOrder, checkpoint: PodCheckpoint, attempt: int) -> bool:
     order = ordered.order
     return (str(order.uid), order.attempt) == (checkpoint.metadata.uid, attempt)

@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, Progress
-from forensics_core.api.urgency import Urgency, Waiting, urgency_of
+from forensics_core.api.urgency import Urgency, WaitingCapture, urgency_of
 from forensics_core.errors import ClusterError, DestinationError, ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import (
@@ -63,7 +63,7 @@ class Look(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class PodSeen:
+class ObservedPod:
     """The pod to capture and its node, each as it is now; None where it is gone."""
 
     pod: Object | None
@@ -71,7 +71,7 @@ class PodSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
+class StoredOrder:
     """A work order, and the SHA-256 of its bytes."""
 
     order: WorkOrder
@@ -91,7 +91,7 @@ class Unreachable:
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationSeen:
+class ObservedDestination:
     """The destination answered."""
 
     inside_bundle: bool = False
@@ -146,12 +146,12 @@ class Good:
     manifest: bytes = b""
 
 
-ManifestSeen = (
+ObservedManifest = (
     Absent | Unreadable | Foreign | Contradicting | Unchecked | Interrupted | Good | Unreachable
 )
 
 
-class SealSeen(Enum):
+class ObservedSeal(Enum):
     """What lies in the seal's place."""
 
     ABSENT = auto()
@@ -183,9 +183,9 @@ class Observed:
     """Whether that pod has said that it ends, which is worth one look at its manifest."""
     busy: int = 0
     """Other captures that are under way on the pod's node."""
-    line: tuple[Waiting, ...] = ()
+    line: tuple[WaitingCapture, ...] = ()
     """Others that wait for a place there."""
-    waiting: Waiting | None = None
+    waiting: WaitingCapture | None = None
     """The checkpoint itself in that line, as far as it was looked at."""
     context_stored: bool = False
     """Whether the context of the attempt that waits is known to be stored."""
@@ -193,25 +193,25 @@ class Observed:
     """Whether there is a Job that resumes what the current attempt may have left paused."""
     failure: Failure | None = None
 
-    pod: PodSeen | None = None
+    pod: ObservedPod | None = None
     surroundings: NamespaceSurroundings | None = None
-    destination: DestinationSeen | Unreachable | None = None
-    order: Ordered | OrderLost | None = None
-    manifest: ManifestSeen | None = None
-    seal: SealSeen | None = None
+    destination: ObservedDestination | Unreachable | None = None
+    order: StoredOrder | OrderLost | None = None
+    manifest: ObservedManifest | None = None
+    seal: ObservedSeal | None = None
     signing_key: bool | None = None
     delay: JobOutcome | None = None
     bundles: tuple[BundleFacts, ...] | Unreachable | None = None
 
     @property
-    def own_wait(self) -> Waiting:
+    def own_wait(self) -> WaitingCapture:
         """The checkpoint as one that waits, as urgent as its pod is known to be now."""
         metadata = self.checkpoint.metadata
         if self.pod is not None and self.pod.pod is not None:
             urgency: Urgency | None = urgency_of(self.pod.pod)
         else:
             urgency = self.waiting.urgency if self.waiting else None
-        return Waiting(metadata.uid or "", metadata.creation_timestamp or self.now, urgency)
+        return WaitingCapture(metadata.uid or "", metadata.creation_timestamp or self.now, urgency)
 
     @property
     def own(self) -> tuple[BundleFacts, ...]:

@@ -30,7 +30,7 @@ from forensics_core.service.program import exit_on_error, run_until_stopped
 
 log = logging.getLogger(__name__)
 
-AGAIN = 1.0
+RETRY_SECONDS = 1.0
 """Seconds after which a pod that could not be freed, or a watch that was refused, comes again."""
 AT_ONCE = 8
 """Pods that are freed at once."""
@@ -42,7 +42,7 @@ Key = tuple[str, str]
 class Releaser:
     """Frees pods; `again` is in seconds."""
 
-    def __init__(self, cluster: ClusterConnection, *, again: float = AGAIN) -> None:
+    def __init__(self, cluster: ClusterConnection, *, again: float = RETRY_SECONDS) -> None:
         self._cluster = cluster
         self._again = again
         self._due: dict[Key, tuple[float, str]] = {}
@@ -68,13 +68,13 @@ class Releaser:
                     self._cluster, PODS, label_selector=HOLD_LABEL, remember=_slim
                 ) as events:
                     async for event in events:
-                        self._hear(event)
+                        self._on_event(event)
             except ClusterError as error:
                 log.error("Held pods cannot be watched: %s", error)
             self.ready = False
             await anyio.sleep(self._again)
 
-    def _hear(self, event: WatchEvent) -> None:
+    def _on_event(self, event: WatchEvent) -> None:
         if event.type is EventType.SYNCED:
             self.ready = True
             return

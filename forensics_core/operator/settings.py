@@ -36,7 +36,7 @@ class Timings(Model):
     """Until a pod that is not ready to be captured is looked at again."""
     waiting_look: timedelta = timedelta(seconds=20)
     """Until a pod that waits for its place is looked at again: once it is dying, it comes first."""
-    patience: timedelta = timedelta(minutes=2)
+    aging: timedelta = timedelta(minutes=2)
     """After which a pod that waits counts as urgent as a crash-looping one, and after twice that as
     a dying one: nobody waits for ever behind those who come later."""
     late_start: timedelta = timedelta(seconds=30)
@@ -200,7 +200,7 @@ class DestinationRule(Model):
             endpoint_url=self.credentials.sts_endpoint,
             region=self.region,
             ca_bundle=str(self.ca_file) if self.ca_file else None,
-            patience=timings.store_timeout.total_seconds(),
+            timeout=timings.store_timeout.total_seconds(),
         )
 
 

@@ -82,6 +82,8 @@ class Zstd:
         self._idle: list[tuple[int, zstandard.ZstdCompressor]] = []
         self._gained = True
         self._frames: list[seektable.Frame] = []
+        self.table = b""
+        """The seek table, once all has passed."""
 
     def process(self, block: Buffer) -> Buffer:
         """Return `block` as one frame that says its size and carries a checksum."""
@@ -129,4 +131,5 @@ class Zstd:
         empty = b"" if self._frames else self.process(b"")
         if empty:
             self.passed(b"", empty)
-        return bytes(empty) + seektable.encode(self._frames)
+        self.table = seektable.encode(self._frames)
+        return bytes(empty) + self.table

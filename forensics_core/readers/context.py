@@ -19,7 +19,7 @@ from forensics_core.errors import VerificationError
 POD = "context/pod.yaml"
 MAX_POD = 4 * 1024 * 1024
 """Bytes of the pod's document; etcd takes 1.5 MiB."""
-MOST = 500
+MAX_ITEMS = 500
 """Items of a list that are looked at."""
 # Much faster where PyYAML was built with libyaml; neither makes objects of a document's choice.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,12 +52,13 @@ def part(document: Any, *names: str) -> dict[str, Any]:
 def items(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
     """Return the objects of a list, the first of them."""
     found = document.get(name)
-    return [one for one in found[:MOST] if isinstance(one, dict)] if isinstance(found, list) else []
+    listed = found[:MAX_ITEMS] if isinstance(found, list) else []
+    return [one for one in listed if isinstance(one, dict)]
 
 
 def strings(value: Any) -> list[str]:
     """Return the strings of a list, the first of them."""
-    found = value[:MOST] if isinstance(value, list) else []
+    found = value[:MAX_ITEMS] if isinstance(value, list) else []
     return [one for one in found if isinstance(one, str)]
 
 

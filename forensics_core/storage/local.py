@@ -28,8 +28,8 @@ from forensics_core.storage.blocks import BLOCK_SIZE
 from forensics_core.storage.local_listing import explain_reading, listing, named
 from forensics_core.storage.objects import (
     MAX_ENTRIES,
-    Answered,
     Buffer,
+    ClockSample,
     ObjectWriter,
     StoredObject,
     check_name,
@@ -59,7 +59,7 @@ class LocalStorage:
         return self.path.as_uri() + "/"
 
     @property
-    def answered(self) -> Sequence[Answered]:
+    def clock_samples(self) -> Sequence[ClockSample]:
         """Nothing: a folder has no clock of its own."""
         return ()
 

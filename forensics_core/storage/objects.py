@@ -47,7 +47,7 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ClockSample:
     """When the destination's server answered, by its clock and by ours."""
 
     date: datetime
@@ -55,6 +55,16 @@ class Answered:
     heard: datetime
     monotonic: float
     """When it was heard, by the event loop's clock."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What came from a store so far, without headers; one for all clients that are given it."""
+
+    requests: int = 0
+    """Those that were answered, refusals included."""
+    size: int = 0
+    """Bytes of objects and of other answers."""
 
 
 class ObjectWriter(Protocol):

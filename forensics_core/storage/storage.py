@@ -22,7 +22,7 @@ from forensics_core.errors import ObjectNotFound, UsageError, VerificationError
 from forensics_core.storage.budget import ByteBudget
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.locate import S3Location, parse_location
-from forensics_core.storage.objects import Answered, ObjectWriter, StoredObject
+from forensics_core.storage.objects import ClockSample, ObjectWriter, StoredObject
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.storage import open_s3
 
@@ -58,7 +58,7 @@ class Storage(ReadableStorage, Protocol):
     """A folder, or a bucket with a prefix."""
 
     @property
-    def answered(self) -> Sequence[Answered]:
+    def clock_samples(self) -> Sequence[ClockSample]:
         """The first and the last answer that had a date; nothing where there is no server."""
         ...
 

@@ -72,6 +72,7 @@ def decode(value: bytes) -> str:
         root = struct.unpack_from("<I", value, 4 + 8 * words) if _has_root(magic) else (0,)
     except (struct.error, KeyError):
         return "invalid"
+    # Words of both sets take turns, the lower ones first.
     permitted = sum(number << 32 * place for place, number in enumerate(numbers[::2]))
     inheritable = sum(number << 32 * place for place, number in enumerate(numbers[1::2]))
     granted = _spelled(permitted, inheritable, bool(magic & _EFFECTIVE))

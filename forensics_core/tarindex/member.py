@@ -8,6 +8,7 @@ from typing import Any
 
 from forensics_core.tarindex.headers import NotTar, known_number, name_in, number, target_in
 
+# NUL is a file of before POSIX, 7 one that wants to lie in one piece: both are files.
 _KINDS = {
     0: "file",
     ord("0"): "file",
@@ -112,6 +113,7 @@ def _add_details(member: Member, block: bytes, pax: dict[bytes, bytes]) -> None:
     """Add what ordinary files do not have."""
     if member.kind == "symlink":
         member.target = pax.get(b"linkpath") or target_in(block)
+    # A hard link names another member, where a symbolic link may say anything.
     elif member.kind == "hardlink":
         member.target = absolute(pax.get(b"linkpath") or target_in(block))
     elif member.kind in {"char", "block"}:

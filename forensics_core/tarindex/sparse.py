@@ -1,12 +1,14 @@
-"""Where the data of a sparse file lies: the map of GNU's format 1.0, in front of the data.
+"""A sparse file: the map of GNU's format 1.0, in front of the data, and its digest, holes included.
 
 Source: https://www.gnu.org/software/tar/manual/html_node/PAX-1.html
 """
 
 from __future__ import annotations
 
+import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from forensics_core.tarindex.headers import BLOCK, NotTar
 
@@ -15,6 +17,9 @@ MAX_PIECES = 1_000_000
 MAX_SIZE = 2**63 - 1
 """Bytes that a file can have."""
 _MAX_LINE = 24
+MAX_HOLES = 1024 * 1024 * 1024
+"""Bytes of holes in one archive that are hashed as zeros: files may claim exabytes of them."""
+_ZEROS = memoryview(bytes(1024 * 1024))
 
 Piece = tuple[int, int]
 """Where a run of data begins in the file, and its length in bytes."""
@@ -68,6 +73,46 @@ class SparseMap:
     def length(self) -> int:
         """Bytes that the map takes, padding included."""
         return self.blocks * BLOCK
+
+
+class SparseContent:
+    """The SHA-256 of a sparse file as somebody would read it, from its pieces of data."""
+
+    def __init__(self, pieces: Iterable[Piece], size: int) -> None:
+        self._pieces = iter(chain(pieces, [(size, 0)]))
+        self._sha256 = hashlib.sha256()
+        self._at = 0
+        self._left = 0
+        self._next()
+
+    def update(self, data: memoryview) -> None:
+        """Take the next bytes of data, of as many pieces as they are."""
+        while data:
+            taken = data[: self._left]
+            self._sha256.update(taken)
+            self._at += len(taken)
+            self._left -= len(taken)
+            data = data[len(taken) :]
+            if not self._left:
+                self._next()
+
+    def hexdigest(self) -> str:
+        """Return the digest, once all data was there."""
+        return self._sha256.hexdigest()
+
+    def _next(self) -> None:
+        """Go to the next piece that is not empty, or to the end."""
+        for offset, length in self._pieces:
+            self._pass_over(offset - self._at)
+            self._at = offset
+            if length:
+                self._left = length
+                return
+
+    def _pass_over(self, hole: int) -> None:
+        while hole > 0:
+            self._sha256.update(_ZEROS[: min(hole, len(_ZEROS))])
+            hole -= len(_ZEROS)
 
 
 def _natural(line: bytes) -> int:

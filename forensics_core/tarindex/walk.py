@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from forensics_core.storage.objects import Buffer
-from forensics_core.tarindex.content import MAX_HOLES, SparseContent
 from forensics_core.tarindex.headers import (
     BLOCK,
     EXTENSIONS,
@@ -19,7 +18,7 @@ from forensics_core.tarindex.headers import (
     records,
 )
 from forensics_core.tarindex.member import Member, make_member
-from forensics_core.tarindex.sparse import SparseMap
+from forensics_core.tarindex.sparse import MAX_HOLES, SparseContent, SparseMap
 
 
 class Hash(Protocol):

@@ -25,7 +25,7 @@ from forensics_loopback.kinds.objects import (
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 
 
-class Changed(ForensicsError):
+class ObjectChanged(ForensicsError):
     """The object has another version by now: read it again."""
 
 
@@ -42,7 +42,7 @@ class Api(Protocol):
         """Create an object, and return it as it was stored."""
 
     async def replace(self, resource: Resource, obj: Obj, subresource: str = "") -> Obj | None:
-        """Replace an object, or its status; None where it is gone. Raises `Changed`."""
+        """Replace an object, or its status; None where it is gone. Raises `ObjectChanged`."""
 
     async def delete(self, resource: Resource, obj: Obj, **options: Any) -> None:
         """Delete this very object; `options` as in DeleteOptions. Nothing happens if it is gone."""
@@ -80,7 +80,7 @@ async def amend(
             return current
         try:
             return await api.replace(resource, new, subresource)
-        except Changed:
+        except ObjectChanged:
             continue
 
 

@@ -19,7 +19,7 @@ from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Objects as Store
 from forensics_core.kube.resources import PODS, Resource
-from forensics_loopback.client.api import Changed
+from forensics_loopback.client.api import ObjectChanged
 from forensics_loopback.kinds.objects import (
     Obj,
     Objs,
@@ -30,12 +30,12 @@ from forensics_loopback.kinds.objects import (
 )
 
 T = TypeVar("T")
-_LONGEST = 10.0
+_MAX_PAUSE = 10.0
 """Seconds between two attempts, unless the server asks for more."""
 
 
 async def _with_retries(call: Callable[[], Awaitable[T]]) -> T:
-    backoff = Backoff(0.2, _LONGEST)
+    backoff = Backoff(0.2, _MAX_PAUSE)
     while True:
         try:
             return await call()
@@ -68,7 +68,7 @@ class RemoteApi:
         return await Store(self._cluster, resource).create(obj)
 
     async def replace(self, resource: Resource, obj: Obj, subresource: str = "") -> Obj | None:
-        """Replace an object, or its status; None where it is gone. Raises `Changed`."""
+        """Replace an object, or its status; None where it is gone. Raises `ObjectChanged`."""
         path = resource.path(namespace_of(obj) or None, name_of(obj), subresource or None)
         body = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
         try:
@@ -76,7 +76,7 @@ class RemoteApi:
         except NotFound:
             return None
         except Conflict as error:
-            raise Changed(error.message) from error
+            raise ObjectChanged(error.message) from error
         return found
 
     async def delete(self, resource: Resource, obj: Obj, **options: Any) -> None:

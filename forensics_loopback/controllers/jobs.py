@@ -97,6 +97,7 @@ class JobController:
             if ended is not None and lookup(ended, "status.phase") == "Succeeded":
                 return await self._complete(job, pod)
             action, verdict = _judge(job, ended)
+            # It does not count against the limit.
             if action == "Ignore":
                 await self._release(pod)
                 continue
@@ -163,6 +164,8 @@ class JobController:
         await amend(self._api, PODS, pod, untrack, subresource="")
 
     async def _complete(self, job: Obj, pod: Obj) -> None:
+        # Named, let go, counted, in three writes: whoever dies in between neither loses a pod nor
+        # counts it twice.
         uncounted = {"succeeded": [uid_of(pod)]}
         met = partial(_conclude, kind="SuccessCriteriaMet", why=_REACHED)
         await self._status(job, met, active=None, uncountedTerminatedPods=uncounted)

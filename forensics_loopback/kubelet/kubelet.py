@@ -119,10 +119,10 @@ class Kubelet:
                     break
                 if missing != told:
                     told = missing
-                    await self._tell_missing(pod, missing)
+                    await self._report_missing(pod, missing)
         return found
 
-    async def _tell_missing(self, pod: Obj, secret: str) -> None:
+    async def _report_missing(self, pod: Obj, secret: str) -> None:
         text = f'secret "{secret}" not found'
         wait = partial(podstatus.waiting, reason="CreateContainerConfigError", message=text)
         await amend(self._api, PODS, pod, wait)

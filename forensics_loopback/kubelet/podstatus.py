@@ -99,6 +99,7 @@ def ended(pod: Obj, outcome: ContainerExit) -> None:
         "startedAt": lookup(began[0], "state.running.startedAt") or now(),
         "finishedAt": now(),
     }
+    # The end of it, as the kubelet does.
     message = outcome.message.encode()[-MESSAGE_LIMIT:].decode(errors="ignore")
     if message:
         terminated["message"] = message

@@ -31,7 +31,7 @@ from forensics_loopback.server.selectors import parse_selectors
 from forensics_loopback.server.watch import Watch, WatchOptions
 from forensics_loopback.storage.deletion import delete
 from forensics_loopback.storage.operations import Operations
-from forensics_loopback.storage.writes import Written
+from forensics_loopback.storage.writes import WriteResult
 
 _OWN_IDENTITY = "selfsubjectreviews"
 _REVIEWS = frozenset(
@@ -46,6 +46,7 @@ _PRESERVED = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
     "to remove them or set propagationPolicy=Orphan to suppress this warning"
 )
+# What a real API server takes.
 _BODY_LIMIT = 3 * 1024 * 1024
 TOKEN = "loopback"  # noqa: S105 # opens nothing but a stand-in on 127.0.0.1
 
@@ -108,6 +109,7 @@ class Server:
             status = error.code
             raise
         finally:
+            # A watch was recorded as it began: it may never end.
             if call.info.verb != "watch" or status >= 300:
                 self._record(call, status)
 
@@ -220,7 +222,7 @@ class Server:
         written = self.operations.patch(call.target, call.content_type, body, call.options())
         return self._written(call, written)
 
-    def _written(self, call: ApiCall, written: Written) -> web.StreamResponse:
+    def _written(self, call: ApiCall, written: WriteResult) -> web.StreamResponse:
         response = web.json_response(
             self._shown(call, written.object), status=201 if written.created else 200
         )
@@ -266,9 +268,11 @@ class Server:
         options = WatchOptions(
             resource_version=query.get("resourceVersion", ""),
             bookmarks=is_set(query, "allowWatchBookmarks"),
+            # A real server chooses between 30 and 60 minutes.
             timeout=float(query.get("timeoutSeconds") or 1800),
             initial_events=is_set(query, "sendInitialEvents"),
         )
+        # Refused before the stream begins: after that there is no status code any more.
         listing.revision_of(options.resource_version or "0")
         watch = Watch(
             self.operations.store,

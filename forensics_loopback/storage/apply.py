@@ -36,6 +36,7 @@ def apply(live: Obj | None, wanted: Obj, manager: Manager, schema: Schema, *, fo
     current = Manager(
         manager.name, manager.operation, manager.api_version, manager.subresource, paths=claimed
     )
+    # The same applied again keeps its time: else each apply would make a new version.
     if before is not None and same:
         current.time = before.time
     ownership.write(result, _in_place(managers, before, current))
@@ -69,6 +70,7 @@ def _settle_conflicts(
     conflicts: list[tuple[Manager, Path]] = []
     for manager in others:
         for path in sorted(manager.paths & claimed):
+            # That an item is in a list, several may own.
             if _value(live, path, schema) != _value(wanted, path, schema) and not _is_item(path):
                 conflicts.append((manager, path))  # noqa: PERF401 # two loops read better
     if conflicts and not force:

@@ -38,7 +38,7 @@ from forensics_loopback.storage.apply import apply
 from forensics_loopback.storage.store import Store, StoredChange
 from forensics_loopback.storage.writes import (
     WriteOptions,
-    Written,
+    WriteResult,
     admit,
     check_kind,
     give_name,
@@ -85,7 +85,7 @@ class Operations:
         namespace: str,
         body: Obj,
         options: WriteOptions | None = None,
-    ) -> Written:
+    ) -> WriteResult:
         """Store a new object; raises 404 for its namespace, 409, 422 or 400."""
         options = options or WriteOptions()
         obj = self._incoming(resource, namespace, body)
@@ -130,7 +130,7 @@ class Operations:
 
     def replace(
         self, target: RequestTarget, body: Obj, options: WriteOptions | None = None
-    ) -> Written:
+    ) -> WriteResult:
         """PUT: the whole object, or its status; raises 404, 409 or 422."""
         options = options or WriteOptions()
         current = self.get(target)
@@ -154,11 +154,12 @@ class Operations:
         content_type: str,
         body: Any,
         options: WriteOptions | None = None,
-    ) -> Written:
+    ) -> WriteResult:
         """PATCH in any of the four ways; raises 404, 409, 415 or 422."""
         options = options or WriteOptions()
         if content_type == APPLY:
             return self._apply(target, body, options)
+        # Only the types of built-in kinds say by which key lists are merged.
         if content_type == STRATEGIC and target.resource.custom:
             raise unsupported_media([JSON_PATCH, MERGE, APPLY])
         patched = {MERGE: patch.merge_patch, JSON_PATCH: patch.json_patch}
@@ -176,7 +177,7 @@ class Operations:
 
     def _update(
         self, target: RequestTarget, current: Obj, new: Obj, options: WriteOptions
-    ) -> Written:
+    ) -> WriteResult:
         self._check_version(target, current, new)
         new = updates.carry_over(target, current, new)
         written = admit(target.resource, new, current, options)
@@ -201,8 +202,8 @@ class Operations:
             raise conflict(target.resource, target.name, why)
 
     def _store_update(
-        self, target: RequestTarget, current: Obj, written: Written, options: WriteOptions
-    ) -> Written:
+        self, target: RequestTarget, current: Obj, written: WriteResult, options: WriteOptions
+    ) -> WriteResult:
         new = written.object
         metadata(new)["resourceVersion"] = metadata(current)["resourceVersion"]
         if not metadata(new).get("managedFields"):
@@ -223,7 +224,7 @@ class Operations:
         shown = subresource if subresource == "status" else ""
         return ownership.Manager(options.manager, operation, resource.api_version, shown)
 
-    def _apply(self, target: RequestTarget, body: Any, options: WriteOptions) -> Written:
+    def _apply(self, target: RequestTarget, body: Any, options: WriteOptions) -> WriteResult:
         resource = target.resource
         if not options.manager:
             raise updates.manager_required()
@@ -244,12 +245,13 @@ class Operations:
 
     def _apply_new(
         self, target: RequestTarget, wanted: Obj, manager: ownership.Manager, options: WriteOptions
-    ) -> Written:
+    ) -> WriteResult:
         if target.subresource:
             raise not_found(target.resource, target.name)
         applied = apply(None, wanted, manager, schema_of(target.resource), force=True)
         entries = applied["metadata"].get("managedFields")
         metadata(applied)["name"] = target.name
+        # Who applied what is noted already; as a creation it would be noted a second time.
         silent = WriteOptions(dry_run=True, validation=options.validation)
         written = self.create(target.resource, target.namespace, applied, silent)
         if entries:
@@ -289,4 +291,5 @@ class Operations:
 
 
 def _needs_version(resource: ServedResource) -> bool:
+    # All other built-in kinds allow an update of whatever version there is.
     return resource.custom or resource.plural == "leases"

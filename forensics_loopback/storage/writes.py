@@ -24,7 +24,7 @@ class WriteOptions:
 
 
 @dataclass(slots=True)
-class Written:
+class WriteResult:
     """What a write gave."""
 
     object: Obj
@@ -57,9 +57,11 @@ def check_kind(resource: ServedResource, body: Obj) -> None:
     body.setdefault("apiVersion", resource.api_version)
 
 
-def admit(resource: ServedResource, obj: Obj, old: Obj | None, options: WriteOptions) -> Written:
+def admit(
+    resource: ServedResource, obj: Obj, old: Obj | None, options: WriteOptions
+) -> WriteResult:
     """Default, prune and validate an object in place; raises 400 or 422."""
-    written = Written(obj)
+    written = WriteResult(obj)
     if resource.custom:
         rules = resource.schema or {}
         _report_unknown(resource, schema.prune(obj, rules), options, written)
@@ -78,7 +80,7 @@ def admit(resource: ServedResource, obj: Obj, old: Obj | None, options: WriteOpt
 
 
 def _report_unknown(
-    resource: ServedResource, pruned: list[str], options: WriteOptions, written: Written
+    resource: ServedResource, pruned: list[str], options: WriteOptions, written: WriteResult
 ) -> None:
     unknown = [f'unknown field "{path}"' for path in pruned]
     if unknown and options.validation == "Strict":

@@ -84,6 +84,7 @@ def _default_job(job: Obj) -> None:
     }
     metadata(job)["labels"] = {**(metadata(job).get("labels") or {}), **labels}
     spec = job["spec"]
+    # A failure policy has to see how a pod ended before another one is made.
     policy = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
     defaults = {
         "parallelism": 1,
@@ -109,6 +110,7 @@ def _default_pod_spec(spec: Obj) -> None:
         container.setdefault("terminationMessagePath", "/dev/termination-log")
         container.setdefault("terminationMessagePolicy", "File")
         tag = str(container.get("image", "")).rpartition("/")[2].partition(":")[2]
+        # What a tag of `latest` stands for may be another image by now.
         policy = "Always" if tag in {"", "latest"} else "IfNotPresent"
         container.setdefault("imagePullPolicy", policy)
     spec.setdefault("restartPolicy", "Always")
@@ -127,6 +129,7 @@ def _default_pod(pod: Obj) -> None:
     spec.setdefault("enableServiceLinks", True)
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
     tolerations = spec.setdefault("tolerations", [])
+    # On a node that is not heard of any more a pod is left for five minutes.
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
         if not any(_tolerates(toleration, key) for toleration in tolerations):
             more = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}

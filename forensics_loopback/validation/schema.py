@@ -10,7 +10,7 @@ from typing import Any
 
 from forensics_loopback.kinds.objects import Obj, clone
 from forensics_loopback.kinds.status import Cause
-from forensics_loopback.validation import rules
+from forensics_loopback.validation import cel
 
 _TOP = frozenset({"apiVersion", "kind", "metadata"})
 _TYPES: dict[str, Callable[[Any], bool]] = {
@@ -197,7 +197,7 @@ _CHECKS: tuple[tuple[Any, Callable[[Any, Obj, str], Iterator[Cause]]], ...] = (
 
 def _check_rules(value: Any, old: Any, schema: Obj, at: str) -> Iterator[Cause]:
     for rule in schema.get("x-kubernetes-validations") or ():
-        message = rules.broken(rule, value, old)
+        message = cel.broken(rule, value, old)
         if message is not None:
             yield Cause(at or "<nil>", f"Invalid value: {message}")
     if isinstance(value, dict):

@@ -40,7 +40,7 @@ _TOOL, _PLAN = "tmp/.tool", "tmp/.plan"
 
 
 @dataclass(frozen=True, slots=True)
-class Planted:
+class PlantedTrace:
     """A trace that is there."""
 
     trace: Trace
@@ -63,7 +63,7 @@ class IntrudedContainer:
     """Its first process, as this machine numbers it."""
     env: Mapping[str, str]
     """What leads the collector to the runtime."""
-    planted: tuple[Planted, ...]
+    planted: tuple[PlantedTrace, ...]
     refused: Mapping[str, str]
     """What could not be planted here, by the traces' titles: why."""
     engine: DockerEngine | Containerd
@@ -106,7 +106,7 @@ async def intruded(
             said = await _plant(running, who, pid, tool, traces)
             outside = _numbers(pid)
             planted = [_planted(trace, said, outside) for trace in traces]
-            there = tuple(each for each in planted if isinstance(each, Planted))
+            there = tuple(each for each in planted if isinstance(each, PlantedTrace))
             refused = {
                 trace.title: why
                 for trace, why in zip(traces, planted, strict=True)
@@ -243,7 +243,7 @@ async def _execute(
 
 def _planted(
     trace: Trace, said: Mapping[str, tuple[str, ...]], outside: Mapping[str, str]
-) -> Planted | str:
+) -> PlantedTrace | str:
     """Return a trace with the numbers of its clues, or why it is not there."""
     told: tuple[str, ...] = ("ok", "0", "0")
     if trace.id.startswith("own-"):  # made by the first of them
@@ -255,7 +255,7 @@ def _planted(
     _, pid, number = told
     fill = partial(_fill, number=number)
     gap = trace.gap.replace("{pid}", outside.get(pid, "0")).replace("{number}", number)
-    return Planted(trace, tuple(map(fill, trace.content)), tuple(map(fill, trace.known)), gap)
+    return PlantedTrace(trace, tuple(map(fill, trace.content)), tuple(map(fill, trace.known)), gap)
 
 
 def _fill(clue: Clue, number: str) -> Clue:

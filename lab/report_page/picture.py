@@ -14,8 +14,8 @@ from anyio import to_thread
 
 from collector.local import CaptureOptions, capture_container
 from forensics_core.bundle.reader import open_bundle
+from forensics_core.readers.report.content import read_content
 from forensics_core.readers.report.page import page
-from forensics_core.readers.report.story import tell
 from lab.docker import docker_engine
 from lab.images import busybox_rootfs
 from lab.slack_page.browser import browser_tab
@@ -30,7 +30,7 @@ async def main() -> None:
         folder = Path(name)
         await _capture(folder)
         async with open_bundle(str(folder / "inc-4711")) as bundle:
-            story = await tell(bundle)
+            story = await read_content(bundle)
         story.location = "s3://cases/forensics/inc-4711/"
         file = folder / "report.html"
         await to_thread.run_sync(file.write_text, "".join(page(story)))

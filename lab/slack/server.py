@@ -163,7 +163,7 @@ class SlackServer:
         await socket.prepare(request)
         await socket.send_json({"type": "hello", "num_connections": len(self._sockets) + 1})
         self._sockets.append(socket)
-        self.workspace.tell()
+        self.workspace.notify()
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
@@ -196,13 +196,13 @@ class SlackServer:
             answer: Data = {"ok": True} | self.methods.answer(method, arguments)
         except MethodError as refusal:
             answer = {"ok": False, "error": str(refusal)}
-        self.workspace.tell()
+        self.workspace.notify()
         return web.json_response(answer)
 
     async def _respond(self, request: web.Request) -> web.Response:
         fault = self.faults.take("response_url")
         if fault:
-            self.workspace.tell()
+            self.workspace.notify()
             return _failing(fault)
         url = self.response_urls.get(request.match_info["key"])
         body = await request.json()
@@ -213,7 +213,7 @@ class SlackServer:
         url.used += 1
         ephemeral = EphemeralMessage(url.user, url.channel, body["text"], body["blocks"])
         self.workspace.ephemerals.append(ephemeral)
-        self.workspace.tell()
+        self.workspace.notify()
         return web.json_response({"ok": True})
 
 

@@ -127,7 +127,7 @@ class Workspace:
         """Return a new timestamp: later than all before, and no two alike."""
         return f"{int(time.time())}.{next(self._numbers):06d}"
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake whoever waits for a change."""
         changed, self._changed = self._changed, anyio.Event()
         changed.set()

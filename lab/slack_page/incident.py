@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab.demo_screen import tell
-from lab.slack_page.story import CAPTURE, EPHEMERAL, ROOT, SlackStory, check_rendering
+from lab.slack_page.demo import CAPTURE, EPHEMERAL, ROOT, SlackDemo, check_rendering
 
 _SMALLER = """
 new Promise(done => {
@@ -22,17 +22,17 @@ new Promise(done => {
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentStory:
+class IncidentDemo:
     """The pods of the namespace that a selector matches. Raises `LabError` where it goes wrong."""
 
-    story: SlackStory
+    story: SlackDemo
     """What types and looks."""
     namespace: str
     selector: str
     incident: str
     pods: int
 
-    async def tell(self) -> str:
+    async def run(self) -> str:
         """Tell it from the command to the end; return the table of all pods, as it is shown."""
         await self._ask()
         tell("One message shows all of them; each may be killed as soon as it is captured.")

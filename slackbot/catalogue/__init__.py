@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from slackbot.catalogue.english import ENGLISH
+from slackbot.catalogue.findings import ENGLISH_RULES, GERMAN_RULES
 from slackbot.catalogue.german import GERMAN
-from slackbot.catalogue.rules import ENGLISH_RULES, GERMAN_RULES
 from slackbot.text import clean
 
 LANGUAGES = {"en": ENGLISH | ENGLISH_RULES, "de": GERMAN | GERMAN_RULES}

@@ -21,9 +21,9 @@ from slackbot.handlers.payload import Payload
 from slackbot.report_state import ReportState
 from slackbot.slack import Reply
 
-RECENT = 15
+MAX_ENDED = 15
 """Ended ones that are shown."""
-OPEN = 30
+MAX_OPEN = 30
 """Open ones that are shown."""
 
 
@@ -57,8 +57,8 @@ def home_view(checkpoints: Sequence[PodCheckpoint], language: str, workspace: st
 
     `workspace` is its address, which messages' addresses begin with.
     """
-    open_ones = [one for one in checkpoints if not one.finished][:OPEN]
-    recent = [one for one in checkpoints if one.finished][:RECENT]
+    open_ones = [one for one in checkpoints if not one.finished][:MAX_OPEN]
+    recent = [one for one in checkpoints if one.finished][:MAX_ENDED]
     blocks = [
         header(phrase(language, "home.title")),
         section(phrase(language, "home.hint")),

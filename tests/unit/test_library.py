@@ -9,12 +9,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import forensics_core
 from forensics_core import errors
 from forensics_core.capture import _collector, capture_container
+from forensics_core.checkpoints import CheckpointOptions
+from forensics_core.checkpoints.options import spec_of
 from forensics_core.errors import ForensicsError, UsageError
 from tests.docstrings import example, run_example
 
@@ -96,6 +99,12 @@ async def test_a_capture_that_cannot_be_is_refused_in_one_line(tmp_path: Path) -
         await capture_container("docker://web", "containerd://web", to=str(tmp_path))
     with pytest.raises(UsageError, match="location"):
         await capture_container("docker://web", to="ftp://cases", artifacts=["diff"])
+
+
+def test_an_option_of_a_checkpoint_that_nobody_knows_is_named() -> None:
+    given = cast(CheckpointOptions, {"reson": "mistyped"})
+    with pytest.raises(UsageError, match="reson"):
+        spec_of(given, pod="web-0")
 
 
 def test_without_the_collector_it_says_what_to_install() -> None:

@@ -69,6 +69,7 @@ class ServerCertificate:
         try:
             digest = hashlib.sha256(b"".join(file.read_bytes() for file in pair)).hexdigest()
             if digest != self._loaded:
+                # From the next handshake on: connections that are open keep what they have.
                 self.context.load_cert_chain(*pair)
                 self._loaded = digest
         except (OSError, ssl.SSLError) as error:
@@ -100,6 +101,7 @@ def make_certificate(names: tuple[str, ...]) -> tuple[bytes, bytes]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
+        # A sender's clock may be behind ours.
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + LIFETIME)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)

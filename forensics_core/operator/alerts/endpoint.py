@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 PATH = "/alerts/falco"
 RENEW = 60.0
 """Seconds between two looks at the certificate's files."""
-FAREWELL = 3.0
+WITHDRAW_SECONDS = 3.0
 """Seconds that taking the address away may take at the end."""
 MANAGER = "forensics-operator"
 
@@ -68,11 +68,11 @@ class AlertEndpoint:
         """Answer one request, and count what came of it."""
         if not await self._tokens.admit(request.headers.get("Authorization", "")):
             more = {"WWW-Authenticate": 'Bearer realm="alerts"'}
-            return self._say(401, "Unauthorized", "the token is missing or wrong", **more)
+            return self._response(401, "Unauthorized", "the token is missing or wrong", **more)
         if self._reading >= self._limits.at_once:
-            return self._later(503, "Busy", "too many alerts at once")
+            return self._try_again(503, "Busy", "too many alerts at once")
         if not self._intake.rules.ready:
-            return self._later(503, "Starting", "the pods are not known yet")
+            return self._try_again(503, "Starting", "the pods are not known yet")
         self._reading += 1
         try:
             return await self._take(request)
@@ -85,20 +85,20 @@ class AlertEndpoint:
                 body = await request.read()
             received = read_alert(body)
         except TimeoutError:
-            return self._say(408, "Slow", "the body did not arrive in time")
+            return self._response(408, "Slow", "the body did not arrive in time")
         except web.HTTPRequestEntityTooLarge:
-            return self._say(413, "TooLarge", f"an alert has at most {BODY_LIMIT} bytes")
+            return self._response(413, "TooLarge", f"an alert has at most {BODY_LIMIT} bytes")
         except UnreadableAlert as error:
-            return self._say(400, "Unreadable", str(error))
+            return self._response(400, "Unreadable", str(error))
         outcome = self._intake.offer(received)
         if not outcome.accepted:
-            return self._later(429, outcome, "more alerts than are looked at")
-        return self._say(202, outcome, "")
+            return self._try_again(429, outcome, "more alerts than are looked at")
+        return self._response(202, outcome, "")
 
-    def _later(self, status: int, outcome: str, message: str) -> web.Response:
-        return self._say(status, outcome, message, **{"Retry-After": "1"})
+    def _try_again(self, status: int, outcome: str, message: str) -> web.Response:
+        return self._response(status, outcome, message, **{"Retry-After": "1"})
 
-    def _say(self, status: int, outcome: str, message: str, **headers: str) -> web.Response:
+    def _response(self, status: int, outcome: str, message: str, **headers: str) -> web.Response:
         self._metrics.alerts.labels(outcome=str(outcome)).inc()
         answer = {"outcome": str(outcome)} | ({"message": message} if message else {})
         return web.json_response(answer, status=status, headers=headers)
@@ -162,7 +162,7 @@ async def _published(
             yield
         finally:
             # Another pod may get the address: nobody is to send it tokens.
-            with anyio.move_on_after(FAREWELL, shield=True):
+            with anyio.move_on_after(WITHDRAW_SECONDS, shield=True):
                 await _withdraw(slices, endpoint_slice(settings, namespace, port, here=False))
 
 

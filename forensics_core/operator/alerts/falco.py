@@ -42,7 +42,7 @@ class UnreadableAlert(ForensicsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedAlert:
     """An alert with when it was raised, by the clock of its node."""
 
     alert: Alert
@@ -54,7 +54,7 @@ class Received:
         return bool(self.alert.namespace and self.alert.pod)
 
 
-def read_alert(body: bytes) -> Received:
+def read_alert(body: bytes) -> ReceivedAlert:
     """Return the alert in a request's body. Raises `UnreadableAlert`."""
     try:
         said = strict_json.loads(body, limit=BODY_LIMIT)
@@ -81,7 +81,7 @@ def read_alert(body: bytes) -> Received:
     return _kept(alert, said, fields)
 
 
-def _kept(alert: Alert, said: Mapping[str, Any], fields: Mapping[str, Any]) -> Received:
+def _kept(alert: Alert, said: Mapping[str, Any], fields: Mapping[str, Any]) -> ReceivedAlert:
     """Return the alert with what goes into the bundle, and by what it is known again."""
     at = _time(said.get("time"))
     document = {
@@ -105,7 +105,7 @@ def _kept(alert: Alert, said: Mapping[str, Any], fields: Mapping[str, Any]) -> R
     text = _within(document)
     same = [alert.namespace, alert.pod, alert.container_id, alert.rule, said.get("output")]
     digest = hashlib.sha256(json.dumps([str(said.get("time")), *same]).encode()).hexdigest()
-    return Received(replace(alert, document=text, digest=digest[:32]), at)
+    return ReceivedAlert(replace(alert, document=text, digest=digest[:32]), at)
 
 
 def _within(document: dict[str, Any]) -> str:

@@ -15,19 +15,19 @@ from typing import Protocol
 
 import anyio
 
-from forensics_core.operator.alerts.falco import Received
+from forensics_core.operator.alerts.falco import ReceivedAlert
 from forensics_core.operator.rules.facts import Alert
 
 log = logging.getLogger(__name__)
 
-WAITING = 1000
+MAX_WAITING = 1000
 """Alerts that may wait."""
-SEEN = 8192
+MAX_REMEMBERED = 8192
 """Alerts that are remembered, to know them when they are sent again."""
-STALE = 600.0
+MAX_AGE = 600.0
 """Seconds by which an alert may be older or newer than now: what is sent again later is told by its
 time, once it is not remembered any more."""
-SAME = 1.0
+SAME_SECONDS = 1.0
 """Seconds for which alerts of one rule, pod and container are one."""
 UNKNOWN = 1.0
 """Seconds until a pod that is not known is looked for again: it may have begun a moment ago."""
@@ -82,14 +82,14 @@ class Intake:
         self._second = (0, 0)
         self._news = anyio.Event()
 
-    def offer(self, received: Received) -> AlertOutcome:
+    def offer(self, received: ReceivedAlert) -> AlertOutcome:
         """Take an alert, or say why not; never waits."""
         now = self._now()
         if not self._within_rate(now):
             return AlertOutcome.TOO_MANY
         if not received.of_a_pod:
             return AlertOutcome.NO_POD
-        if received.at is not None and abs(now - received.at.timestamp()) > STALE:
+        if received.at is not None and abs(now - received.at.timestamp()) > MAX_AGE:
             return AlertOutcome.STALE
         alert = received.alert
         if alert.digest in self._seen:
@@ -97,11 +97,11 @@ class Intake:
         if self._is_recent(alert, now):
             self._remember(alert)
             return AlertOutcome.COALESCED
-        if len(self._waiting) + len(self._unknown) >= WAITING:
+        if len(self._waiting) + len(self._unknown) >= MAX_WAITING:
             # Not remembered: the sender may offer it again.
             return AlertOutcome.TOO_MANY
         self._remember(alert)
-        self._recent[_same(alert)] = now + SAME
+        self._recent[_same(alert)] = now + SAME_SECONDS
         self._waiting.append(alert)
         self._news.set()
         return AlertOutcome.TAKEN
@@ -143,7 +143,7 @@ class Intake:
 
     def _remember(self, alert: Alert) -> None:
         self._seen[alert.digest] = None
-        if len(self._seen) > SEEN:
+        if len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
 
 

@@ -14,18 +14,18 @@ from anyio import to_thread
 
 log = logging.getLogger(__name__)
 
-FRESH = 5.0
+KEPT_SECONDS = 5.0
 """Seconds for which the file is not read again."""
-MOST = 16
+MAX_TOKENS = 16
 """Tokens that are compared with; a file may hold the old and the new one for a while."""
-SHORTEST = 16
+MIN_LENGTH = 16
 """Characters of a token that is worth being one."""
 
 
 class Tokens:
     """The tokens in a file, one a line."""
 
-    def __init__(self, file: Path, fresh: float = FRESH) -> None:
+    def __init__(self, file: Path, fresh: float = KEPT_SECONDS) -> None:
         self._file = file
         self._fresh = fresh
         self._known: tuple[bytes, ...] = ()
@@ -50,10 +50,10 @@ class Tokens:
         except OSError as error:
             log.error("No alert is taken: the token in %s cannot be read: %s", self._file, error)
             return ()
-        tokens = [line.strip() for line in lines[:MOST]]
-        usable = [_digest(token) for token in tokens if len(token) >= SHORTEST]
+        tokens = [line.strip() for line in lines[:MAX_TOKENS]]
+        usable = [_digest(token) for token in tokens if len(token) >= MIN_LENGTH]
         if not usable:
-            log.error("No alert is taken: %s has no token of %d characters", self._file, SHORTEST)
+            log.error("No alert is taken: %s has no token of %d characters", self._file, MIN_LENGTH)
         return tuple(usable)
 
 

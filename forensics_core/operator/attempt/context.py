@@ -114,14 +114,14 @@ async def _gather_part(
     cut: list[str] = []
     try:
         with times_of_answers() as times:
-            found[name] = await _patiently(part, reads, pod, cut)
+            found[name] = await _with_retry(part, reads, pod, cut)
         context.older[f"context/{name}.json"] = min(times, default=context.captured_at)
         context.gaps += [f"context/{name}.json: {line}" for line in dict.fromkeys(cut)]
     except ClusterError as error:
         context.gaps.append(f"context/{name}.json: {error}")
 
 
-async def _patiently(part: _Part, reads: Reads, pod: Object, cut: list[str]) -> Any:
+async def _with_retry(part: _Part, reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Gather a part, again where the API server was away for a moment: a gap stays for good."""
     backoff = Backoff(reads.retry_after)
     while True:
@@ -263,10 +263,10 @@ async def _storage(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the claims that the pod mounts, and their volumes."""
     namespace = pod["metadata"]["namespace"]
     names = filter(None, (_claim(pod, volume) for volume in pod["spec"].get("volumes") or []))
-    read = partial(_there, reads, resources.VOLUME_CLAIMS, namespace=namespace)
+    read = partial(_get_or_gone, reads, resources.VOLUME_CLAIMS, namespace=namespace)
     claims = _whole(await read_each(read, names), "claims", cut)
     bound = filter(None, (claim.get("spec", {}).get("volumeName") for claim in claims))
-    volumes = await read_each(partial(_there, reads, resources.VOLUMES), bound)
+    volumes = await read_each(partial(_get_or_gone, reads, resources.VOLUMES), bound)
     return {"persistentVolumeClaims": claims, "persistentVolumes": _whole(volumes, "volumes", cut)}
 
 
@@ -280,7 +280,7 @@ def _claim(pod: Object, volume: Object) -> str:
     return str((volume.get("persistentVolumeClaim") or {}).get("claimName") or "")
 
 
-async def _there(
+async def _get_or_gone(
     reads: Reads, resource: Resource, name: str, namespace: str | None = None
 ) -> Object:
     try:

@@ -8,9 +8,9 @@ from forensics_core.api.order import WorkOrder
 from forensics_core.operator.settings import JOB_MARGIN, CollectorSettings
 from forensics_core.storage.s3.sts import SessionCredentials
 
-SLACK = 30
+TOLERATED_SECONDS = 30
 """Seconds less that are not worth a word."""
-LEAST = 60
+MIN_SECONDS = 60
 """Seconds that a capture gets in any case."""
 
 
@@ -28,7 +28,7 @@ def within(
     before loses even that.
     """
     left = int((credentials.expires - now).total_seconds()) - settings.start_seconds - JOB_MARGIN
-    seconds = min(order.active_deadline_seconds, max(left, LEAST))
+    seconds = min(order.active_deadline_seconds, max(left, MIN_SECONDS))
     return order.model_copy(update={"active_deadline_seconds": seconds})
 
 
@@ -37,7 +37,7 @@ def shortened(wanted: WorkOrder, given: WorkOrder, role: str) -> str:
 
     A session lasts some seconds less than was asked for, as it takes time to get it.
     """
-    if wanted.active_deadline_seconds - given.active_deadline_seconds <= SLACK:
+    if wanted.active_deadline_seconds - given.active_deadline_seconds <= TOLERATED_SECONDS:
         return ""
     return (
         f"The capture ends after {given.active_deadline_seconds} s, not "

@@ -37,7 +37,7 @@ TOKEN_SECONDS = 600
 CONNECT = 10.0
 ANSWER = 64 * 1024
 """Bytes of an answer that are read."""
-TOLD = 500
+MAX_WORDS = 500
 """Characters of a kubelet's own words that a message has."""
 _NATIVE = ("node.k8s.io", "checkpoint.k8s.io")
 """Groups that Kubernetes' own PodCheckpoint may come in."""
@@ -122,7 +122,7 @@ class KubeletClient:
 
 def judge(name: str, status: int, body: str) -> KubeletCheckpoint:
     """Return what a kubelet's answer means for the container `name`. It may say anything."""
-    told = printable(body.strip())[:TOLD]
+    told = printable(body.strip())[:MAX_WORDS]
     if status == 200:
         archive = _archive(body)
         if archive:

@@ -19,14 +19,14 @@ from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import Resource
 
-KEPT = 64
+MAX_KEPT = 64
 """Answers kept at most."""
-KEPT_BYTES = 8 * 1024 * 1024
+MAX_KEPT_BYTES = 8 * 1024 * 1024
 """Bytes of JSON that all of them may have; as objects they take several times that."""
 
-LISTING = 1024 * 1024
+MAX_LISTING = 1024 * 1024
 """Bytes of JSON that are kept of one listing; as objects they take several times that."""
-ONE_BY_ONE = 100
+MAX_ONE_BY_ONE = 100
 """Objects that are read one by one, each by a request."""
 ANSWER = 2 * 1024 * 1024
 """Bytes of a page that are read at once."""
@@ -47,7 +47,7 @@ class BoundedListing:
     def take(self, item: Object) -> bool:
         """Add an object, and return whether there was room for it."""
         self.size += _size(item)
-        self.cut = self.size > LISTING
+        self.cut = self.size > MAX_LISTING
         if not self.cut:
             self.items.append(item)
         return not self.cut
@@ -59,7 +59,7 @@ async def read_each(
     """Return what `names` name, as much as there is room for: tenants decide how much that is."""
     found = BoundedListing()
     for name in names:
-        if len(found.items) == ONE_BY_ONE:
+        if len(found.items) == MAX_ONE_BY_ONE:
             found.cut = True
         if found.cut or not found.take(await read(name)):
             break
@@ -104,7 +104,7 @@ class Reads:
         cluster: ClusterConnection,
         fresh: timedelta,
         retry_after: timedelta,
-        kept_bytes: int = KEPT_BYTES,
+        kept_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
         self._cluster = cluster
         self._kept_bytes = kept_bytes
@@ -123,7 +123,7 @@ class Reads:
         return found
 
     async def all(self, resource: Resource, namespace: str | None = None) -> BoundedListing:
-        """Return all objects, in a namespace or everywhere, as many as fit into `LISTING` bytes."""
+        """Return all objects, in a namespace or everywhere, as many as fit into `MAX_LISTING`."""
         key = (resource.api_version, resource.plural, namespace or "")
         found: BoundedListing = await self._shared(key, lambda: self._list(resource, namespace))
         return found
@@ -158,6 +158,7 @@ class Reads:
         self._let_go(key)
         async with answer.lock:
             if time.monotonic() - answer.at > self._fresh:
+                # From before the request: what changes while it is answered may be missing.
                 asked_at = datetime.now(UTC)
                 answer.value = await read()
                 answer.asked_at = asked_at
@@ -177,7 +178,7 @@ class Reads:
         for key, answer in list(self._answers.items()):
             if answer.lock.locked() or key == kept:
                 return
-            if len(self._answers) <= KEPT and held <= self._kept_bytes and answer.at >= old:
+            if len(self._answers) <= MAX_KEPT and held <= self._kept_bytes and answer.at >= old:
                 return
             held -= answer.size
             del self._answers[key]

@@ -17,7 +17,7 @@ from forensics_core.api.steps import Step, StepTiming
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import COLLECTOR
 
-_LONGEST = 2**31 - 1
+_INT32_MAX = 2**31 - 1
 """Milliseconds that a status has room for: 24 days."""
 
 
@@ -65,7 +65,7 @@ def _between(moments: list[_Moment]) -> Iterator[StepTiming]:
         latest = max(latest or start, start)
         milliseconds = max(0, round((end - latest).total_seconds() * 1000))
         if after.step is not None:
-            yield StepTiming(step=after.step, milliseconds=min(milliseconds, _LONGEST))
+            yield StepTiming(step=after.step, milliseconds=min(milliseconds, _INT32_MAX))
 
 
 def _utc(time: datetime | None) -> datetime:

@@ -81,20 +81,20 @@ def set_isolated(
     checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
 ) -> PodCheckpointStatus:
     """Return the status with what became of the isolation."""
-    return _told(checkpoint, ConditionType.ISOLATED, _TRUTH[reason], reason, message, now)
+    return _with_condition(checkpoint, ConditionType.ISOLATED, _TRUTH[reason], reason, message, now)
 
 
 def set_not_lifted(checkpoint: PodCheckpoint, message: str, now: datetime) -> PodCheckpointStatus:
     """Return the status of an isolation that is in force though it should be lifted."""
     reason = isolation_reason(checkpoint) or UNVERIFIED
-    return _told(checkpoint, ConditionType.ISOLATED, _TRUTH[reason], reason, message, now)
+    return _with_condition(checkpoint, ConditionType.ISOLATED, _TRUTH[reason], reason, message, now)
 
 
 def set_pod_deleted(
     checkpoint: PodCheckpoint, deleted: bool, reason: str, message: str, now: datetime
 ) -> PodCheckpointStatus:
     """Return the status with what became of the pod."""
-    return _told(checkpoint, ConditionType.POD_DELETED, deleted, reason, message, now)
+    return _with_condition(checkpoint, ConditionType.POD_DELETED, deleted, reason, message, now)
 
 
 def at_the_end(checkpoint: PodCheckpoint, now: datetime) -> PodCheckpointStatus:
@@ -114,7 +114,7 @@ def at_the_end(checkpoint: PodCheckpoint, now: datetime) -> PodCheckpointStatus:
     return set_pod_deleted(checkpoint, False, *why, now)
 
 
-def _told(
+def _with_condition(
     checkpoint: PodCheckpoint,
     kind: str,
     truth: bool | None,

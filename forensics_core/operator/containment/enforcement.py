@@ -47,7 +47,7 @@ class Enforcement:
     message: str
 
 
-TOLD = Enforcement(True, "the operator's settings say that network policies are enforced")
+DECLARED = Enforcement(True, "the operator's settings say that network policies are enforced")
 UNKNOWN = Enforcement(
     False, "no network plugin was found that is known to enforce network policies"
 )

@@ -18,8 +18,8 @@ _POSITIVE = frozenset({"In", "Exists"})
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
-    """What a pod leaves behind with its labels."""
+class LabelRemoval:
+    """What a pod has to lose, and what selects it all the same."""
 
     removed: Mapping[str, str]
     """The labels that go."""
@@ -31,14 +31,14 @@ class Departure:
     """Whether its controller's selector matches it all the same."""
 
 
-def depart(
+def plan_label_removal(
     labels: Mapping[str, str],
     services: Iterable[Object],
     controller: Object | None,
     policies: Iterable[Object],
     *,
     added: Mapping[str, str] | None = None,
-) -> Departure:
+) -> LabelRemoval:
     """Return which labels a pod has to lose to be no longer one of any service, set or policy.
 
     Those that are `added` meanwhile stay: a policy may select the pod by one of them.
@@ -55,7 +55,7 @@ def depart(
             break
         left = fewer
     controls = _controller_selector(controller)
-    return Departure(
+    return LabelRemoval(
         removed={key: value for key, value in labels.items() if key not in left},
         services=tuple(sorted(_name(one) for one in serving)),
         still_permitting=tuple(

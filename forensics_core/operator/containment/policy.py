@@ -23,7 +23,7 @@ CHECKPOINT_ANNOTATION = f"{GROUP}/checkpoint"
 """On the policy: `namespace/name` of the checkpoint that lifts it."""
 CONTROLLER_ANNOTATION = f"{GROUP}/controller"
 """On the pod: the reference to the controller that it had, as JSON."""
-MOST_JSON = 64 * 1024
+MAX_JSON = 64 * 1024
 """Characters of an annotation that are read: whoever may change the pod writes there."""
 _OWNER = ("apiVersion", "kind", "name", "uid")
 """What a reference to a controller says, each as text."""
@@ -183,7 +183,7 @@ def _labels(pod: Object) -> dict[str, str]:
 def _read(pod: Object, annotation: str) -> dict[str, Any]:
     text = str((pod["metadata"].get("annotations") or {}).get(annotation) or "")
     try:
-        found = json.loads(text) if 0 < len(text) <= MOST_JSON else {}
+        found = json.loads(text) if 0 < len(text) <= MAX_JSON else {}
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -16,8 +16,8 @@ from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import DAEMON_SETS, Resource
 from forensics_core.operator.attempt.reads import BoundedListing, Reads
 from forensics_core.operator.containment.enforcement import (
+    DECLARED,
     KNOWN,
-    TOLD,
     UNKNOWN,
     Enforcement,
     NamespaceSurroundings,
@@ -41,7 +41,7 @@ _CONTROLLERS = {
 """Kinds that control pods by themselves, and find them by a selector."""
 
 
-FRESH = 60.0
+KEPT_SECONDS = 60.0
 """Seconds for which what was found is used again: network plugins seldom come and go."""
 
 
@@ -58,9 +58,9 @@ class Enforcers:
     async def look(self) -> Enforcement:
         """Return what is known. Raises nothing because something cannot be read."""
         if self.setting == "enforced":
-            return TOLD
+            return DECLARED
         async with self._lock:
-            if time.monotonic() - self._at > FRESH:
+            if time.monotonic() - self._at > KEPT_SECONDS:
                 self._found = judge(await self._daemon_sets())
                 self._at = time.monotonic()
             return self._found

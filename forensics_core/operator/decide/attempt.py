@@ -40,8 +40,8 @@ from forensics_core.operator.observed import (
     Interrupted,
     Look,
     Observed,
-    Ordered,
-    SealSeen,
+    ObservedSeal,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -54,7 +54,7 @@ NextStep: TypeAlias = Action | Look
 UNREACHABLE = "DestinationUnreachable"
 REPLACED = "the manifest is not the one that was found first"
 ORDER_LOST = "The work order is gone, so the manifest cannot be checked against it."
-SHOWN = 5
+MAX_SHOWN = 5
 """Differences between manifest and order that a message lists."""
 
 
@@ -85,8 +85,8 @@ def start(
 def has_place(observed: Observed, settings: Settings) -> bool:
     """Whether it is this checkpoint's turn on its pod's node."""
     free = settings.captures_per_node - observed.busy
-    patience = settings.timings.patience
-    return has_turn(observed.own_wait, observed.line, free, observed.now, patience)
+    aging = settings.timings.aging
+    return has_turn(observed.own_wait, observed.line, free, observed.now, aging)
 
 
 def _not_now(
@@ -176,8 +176,8 @@ def judge(observed: Observed, settings: Settings, found: object) -> NextStep:
 
 
 def _refuse(observed: Observed, settings: Settings, wrong: tuple[str, ...]) -> NextStep:
-    more = f"; and {len(wrong) - SHOWN} more" if wrong[SHOWN:] else ""
-    message = f"The evidence is not as ordered: {'; '.join(wrong[:SHOWN])}{more}."
+    more = f"; and {len(wrong) - MAX_SHOWN} more" if wrong[MAX_SHOWN:] else ""
+    message = f"The evidence is not as ordered: {'; '.join(wrong[:MAX_SHOWN])}{more}."
     reason = refusal(wrong, cancelled=observed.checkpoint.spec.cancel)
     return fail(observed, settings, reason, message)
 
@@ -194,7 +194,7 @@ def _finish(
 ) -> NextStep:
     if observed.signing_key is None:
         return Look.SIGNING_KEY
-    findings = tell_findings(observed, settings, evidence)
+    findings = wants_findings(observed, settings, evidence)
     return Finish(evidence, manifest, seal=observed.signing_key, findings=findings)
 
 
@@ -223,13 +223,13 @@ def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> 
     if is_of(observed.checkpoint, found.evidence):
         if observed.seal is None:
             return Look.SEAL
-        if observed.seal is SealSeen.OURS:
-            findings = tell_findings(observed, settings, found.evidence)
+        if observed.seal is ObservedSeal.OURS:
+            findings = wants_findings(observed, settings, found.evidence)
             return Finish(found.evidence, found.manifest, seal=True, findings=findings)
     return fail(observed, settings, "OrderLost", ORDER_LOST)
 
 
-def tell_findings(observed: Observed, settings: Settings, evidence: BundleFacts) -> bool:
+def wants_findings(observed: Observed, settings: Settings, evidence: BundleFacts) -> bool:
     """Whether to look for findings: where there is something to look at, and anybody to tell."""
     deleted = observed.checkpoint.metadata.deletion_timestamp is not None
     return settings.findings and not deleted and bool(evidence.documents.objects)
@@ -257,7 +257,7 @@ def thaw_first(observed: Observed) -> NextStep | None:
         return None
     if observed.order is None:
         return Look.ORDER
-    if not isinstance(observed.order, Ordered):
+    if not isinstance(observed.order, StoredOrder):
         return None
     return Thaw(tuple(target.container_id for target in observed.order.order.targets))
 

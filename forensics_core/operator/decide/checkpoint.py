@@ -70,10 +70,7 @@ from forensics_core.operator.decide.attempt import (
     thaw_first,
     without_evidence,
 )
-from forensics_core.operator.decide.checks import (
-    Refusal,
-    check,
-)
+from forensics_core.operator.decide.checks import Refusal, check
 from forensics_core.operator.decide.turn import look_due
 from forensics_core.operator.observed import (
     Absent,
@@ -83,7 +80,7 @@ from forensics_core.operator.observed import (
     Look,
     NameTaken,
     Observed,
-    Ordered,
+    StoredOrder,
     Unreadable,
 )
 from forensics_core.operator.settings import Settings
@@ -163,7 +160,7 @@ def _without_children(observed: Observed, settings: Settings) -> NextStep:
     """Make what a crash, or somebody's hand, left unmade of an attempt that has begun."""
     if observed.order is None:
         return Look.ORDER
-    if isinstance(observed.order, Ordered):
+    if isinstance(observed.order, StoredOrder):
         if observed.manifest is None:
             return Look.MANIFEST
         if isinstance(observed.manifest, Absent):
@@ -302,7 +299,7 @@ def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> 
         return fail(observed, settings, "NotSealed", str(error))
     # Once it was said that the pod may go, a status that is not taken says nothing of the evidence.
     if isinstance(error, Invalid) and phase is not Phase.SEALING:
-        return _unfit(observed, settings, action, error)
+        return _refused_as_invalid(observed, settings, action, error)
     return BackOff(error)
 
 
@@ -318,7 +315,9 @@ def _out_of_quota(observed: Observed, settings: Settings, failure: Failure) -> N
     return ReportDelay(QUOTA_EXCEEDED, message, observed.now + settings.timings.look_again)
 
 
-def _unfit(observed: Observed, settings: Settings, action: object, error: Invalid) -> NextStep:
+def _refused_as_invalid(
+    observed: Observed, settings: Settings, action: object, error: Invalid
+) -> NextStep:
     """Leave out evidence of which the API server does not take a status."""
     if isinstance(action, Finish):
         said = " ".join(str(error).split())[:300]

@@ -43,7 +43,7 @@ def check(
 ) -> Refusal | NotYet | None:
     """Return what stands against capturing `pod` now, or None."""
     if pod is None:
-        return _gone(checkpoint)
+        return _pod_gone(checkpoint)
     return (
         _replaced(checkpoint, pod)
         or _destination(checkpoint, settings)
@@ -55,7 +55,7 @@ def check(
     )
 
 
-def _gone(checkpoint: PodCheckpoint) -> Refusal:
+def _pod_gone(checkpoint: PodCheckpoint) -> Refusal:
     pod, namespace = checkpoint.spec.pod, checkpoint.target_namespace
     if checkpoint.status.pod_uid:
         return Refusal("PodGone", f"The pod '{pod}' is gone from the '{namespace}' namespace.")
@@ -66,6 +66,7 @@ def _gone(checkpoint: PodCheckpoint) -> Refusal:
 
 def _replaced(checkpoint: PodCheckpoint, pod: Object) -> Refusal | None:
     expected = checkpoint.metadata.annotations.get(EXPECTED_POD_UID_ANNOTATION)
+    # A StatefulSet gives the next pod the same name: only the UID tells them apart.
     pinned, found = expected or checkpoint.status.pod_uid, pod["metadata"]["uid"]
     if not pinned or pinned == found:
         return None
@@ -142,6 +143,7 @@ def _runtime(pod: Object) -> Refusal | None:
             f"The pod runs in a sandbox (runtime class '{name}') whose containers cannot be read "
             "from the node.",
         )
+    # Pods say it themselves since Kubernetes 1.25; before that only where they may run.
     system = spec.get("os", {}).get("name") or spec.get("nodeSelector", {}).get("kubernetes.io/os")
     if system == "windows":
         return Refusal("RuntimeNotSupported", "Windows containers cannot be captured.")
@@ -175,6 +177,7 @@ def _node(pod: Object, node: Object | None) -> Refusal | NotYet | None:
     info = node.get("status", {}).get("nodeInfo") or {}
     if labels.get("kubernetes.io/os") == "windows" or info.get("operatingSystem") == "windows":
         return Refusal("RuntimeNotSupported", f"The node '{name}' runs Windows.")
+    # There each pod has a machine of its own, which nothing else is started on.
     if labels.get("eks.amazonaws.com/compute-type") == "fargate":
         return Refusal(
             "RuntimeNotSupported", f"The node '{name}' is Fargate: no Job can run there."
@@ -186,6 +189,7 @@ def _node(pod: Object, node: Object | None) -> Refusal | NotYet | None:
 
 def _ready(name: str, node: Object) -> NotYet | None:
     for condition in node.get("status", {}).get("conditions") or []:
+        # Of a node that is not heard of any more it is Unknown, not False.
         if condition.get("type") == "Ready" and condition.get("status") != "True":
             message = f"The node '{name}' is not ready, so that nothing can be started there."
             return NotYet("NodeNotReady", message, capturable=True)

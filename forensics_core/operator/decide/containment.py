@@ -39,7 +39,7 @@ from forensics_core.operator.containment.conditions import (
     release_due,
 )
 from forensics_core.operator.containment.enforcement import NamespaceSurroundings
-from forensics_core.operator.containment.labels import Departure, depart, listed
+from forensics_core.operator.containment.labels import LabelRemoval, listed, plan_label_removal
 from forensics_core.operator.containment.policy import (
     build_policy,
     cuts_off,
@@ -89,17 +89,17 @@ def _isolate(
     # Ours selects a label that nobody else knows of.
     others = [one for one in around.policies if _name(one) != policy_name(checkpoint)]
     added = {ISOLATED_LABEL: short_uid(checkpoint)}
-    departure = depart(labels, around.services, around.controller, others, added=added)
+    removal = plan_label_removal(labels, around.services, around.controller, others, added=added)
     return Isolate(
         policy=build_policy(checkpoint, pod),
-        patch=isolating_patch(checkpoint, pod, departure.removed),
-        enforced=around.enforcement.enforced and not departure.still_permitting,
-        message=_told(policy_name(checkpoint), departure, around),
+        patch=isolating_patch(checkpoint, pod, removal.removed),
+        enforced=around.enforcement.enforced and not removal.still_permitting,
+        message=_isolated_message(policy_name(checkpoint), removal, around),
         until=until,
     )
 
 
-def _told(policy: str, left: Departure, around: NamespaceSurroundings) -> str:
+def _isolated_message(policy: str, left: LabelRemoval, around: NamespaceSurroundings) -> str:
     """Return what was done, and whatever stands against it, in words."""
     said = [f"The NetworkPolicy {policy} lets nothing in and nothing out"]
     said.append(around.enforcement.message)

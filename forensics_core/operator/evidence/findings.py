@@ -45,9 +45,9 @@ from forensics_core.storage.storage import ReadableStorage, read_small
 
 log = logging.getLogger(__name__)
 
-MOST_PARTS = 60_000
+MAX_PARTS = 60_000
 """Objects and lists within one document."""
-MOST_VALUES = 300_000
+MAX_VALUES = 300_000
 HELD = 2 * 1024 * 1024
 """Bytes of documents of our own that are held until they are looked at."""
 AT_ONCE = 64 * 1024
@@ -59,7 +59,7 @@ _SUBJECT = 60
 _NAMED_BY_DETAIL = frozenset({Rule.OUTGOING, Rule.SECRET})
 """Rules whose subject says less than what was seen. That of the others may hold a command's
 arguments, which are nothing for everybody who may see a status."""
-_GOES_ON = frozenset(
+_STILL_ACTIVE = frozenset(
     {
         Rule.RUNS_MEMFD,
         Rule.HIDDEN,
@@ -199,7 +199,7 @@ def _verify(stored: bytes, expected: ExpectedObject) -> bytes:
     if hashlib.sha256(stored).hexdigest() != expected.sha256:
         raise VerificationError(f"{expected.name} is not what the manifest says")
     data = b"".join(unpacked(stored, expected))
-    check_shape(data, MOST_PARTS, MOST_VALUES)
+    check_shape(data, MAX_PARTS, MAX_VALUES)
     return data
 
 
@@ -241,7 +241,7 @@ def findings_status(found: Findings, left_out: int = 0) -> FindingsStatus:
 
 def _urgency(finding: Finding) -> tuple[object, ...]:
     rule = finding.rule
-    return rule.severity, rule not in _GOES_ON, finding.order
+    return rule.severity, rule not in _STILL_ACTIVE, finding.order
 
 
 def _finding_status(findings: list[Finding], total: int) -> FindingStatus:

@@ -22,7 +22,7 @@ from forensics_core.storage.storage import is_there
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-HELD = 1_000
+MAX_HELD = 1_000
 """Objects of a listing that are held: a page. Of a longer one each part is asked for on its own."""
 
 
@@ -34,7 +34,7 @@ class ListedBundle(S3Storage):
     """
 
     def __init__(
-        self, client: S3Client, place: S3Location, access: S3Access, *, held: int = HELD
+        self, client: S3Client, place: S3Location, access: S3Access, *, held: int = MAX_HELD
     ) -> None:
         super().__init__(client, place, access)
         self._held = held

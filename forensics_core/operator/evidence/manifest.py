@@ -39,9 +39,9 @@ SMALL = 256 * 1024
 """Bytes up to which several manifests are held at once."""
 AT_ONCE = 16 * 1024
 """Bytes of JSON that are worked on in the event loop: a millisecond, and a thread costs more."""
-MOST_PARTS = 50_000
+MAX_PARTS = 50_000
 """Objects and lists within one: some bytes of text each, hundreds of bytes in memory."""
-MOST_VALUES = 150_000
+MAX_VALUES = 150_000
 _HINT = "Treat the node that wrote it as hostile"
 
 
@@ -59,7 +59,7 @@ class StoredManifest:
 
 MAX_CONTAINERS = 256
 """Rows that a status has room for. A pod may have more containers; the manifest has all."""
-SHOWN = 10
+MAX_SHOWN = 10
 """Gaps of a capture that its checkpoint's status tells; the others are counted."""
 NOTHING = "it has nothing of any container"
 """How the one difference of a bundle begins that says why it has nothing of its pod."""
@@ -104,7 +104,7 @@ def evidence_of(bundle: FinishedBundle) -> BundleFacts:
     names = frozenset(container.name for container in capture.containers)
     shown = [
         f"{gap.container + ': ' if gap.container else ''}{gap.what} ({gap.message})"
-        for gap in gaps[:SHOWN]
+        for gap in gaps[:MAX_SHOWN]
     ]
     return BundleFacts(
         uid=str(order.uid),
@@ -217,7 +217,7 @@ async def aside(size: int, work: Callable[[], T]) -> T:
 
 def parse_manifest(data: bytes) -> StoredManifest:
     """Parse a manifest. Raises `UnreadableManifest`. Blocks: run it in a thread."""
-    check_shape(data, MOST_PARTS, MOST_VALUES)
+    check_shape(data, MAX_PARTS, MAX_VALUES)
     try:
         statement = Statement.from_bytes(data)
     except VerificationError as error:

@@ -29,7 +29,7 @@ from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import read_small
 
 HEADS_AT_ONCE = 8
-MOST_WRONG = 50
+MAX_WRONG = 50
 """Objects that are not as promised after which no others are looked at."""
 SEAL_PARTS = 100
 """Parts that the JSON of a seal may have."""
@@ -38,11 +38,11 @@ SEAL_PARTS = 100
 async def check_objects(store: S3Storage, statement: Statement, order: WorkOrder) -> list[str]:
     """Return objects that are missing, or stored with another size, checksum or content.
 
-    After `MOST_WRONG` it looks no further: a manifest can name many objects.
+    After `MAX_WRONG` it looks no further: a manifest can name many objects.
     """
     expected = [*_context(order), *_collected(statement)]
     try:
-        problems = await check_stored(store, expected, at_once=HEADS_AT_ONCE, most_wrong=MOST_WRONG)
+        problems = await check_stored(store, expected, at_once=HEADS_AT_ONCE, most_wrong=MAX_WRONG)
     except TooManyObjects as error:
         return [error.message]
     return sorted(f"{problem.name} {problem.message}" for problem in problems)

@@ -30,7 +30,7 @@ from forensics_core.storage.storage import is_there
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-MOST_REMEMBERED = 1_000
+MAX_REMEMBERED = 1_000
 """Folders that are known to be no bundles."""
 
 
@@ -108,7 +108,7 @@ class DestinationClients:
     def _remember(self, folder: str) -> None:
         self._no_bundles[folder] = anyio.current_time()
         self._no_bundles.move_to_end(folder)
-        if len(self._no_bundles) > MOST_REMEMBERED:
+        if len(self._no_bundles) > MAX_REMEMBERED:
             self._no_bundles.popitem(last=False)
 
     @contextmanager

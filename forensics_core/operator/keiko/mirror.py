@@ -73,8 +73,8 @@ class KeikoMirror:
     async def run(self) -> None:
         """Work until cancelled, through outages; wait while the cluster does not know theirs."""
         async with task_group() as tasks:
-            tasks.start_soon(self._watch, KEIKO, "", self._see_theirs)
-            tasks.start_soon(self._watch, PODCHECKPOINTS, KEIKO_LABEL, self._see_ours)
+            tasks.start_soon(self._watch, KEIKO, "", self._on_theirs)
+            tasks.start_soon(self._watch, PODCHECKPOINTS, KEIKO_LABEL, self._on_ours)
             await self._synced.wait()
             while True:
                 async with self._queue.take() as name:
@@ -105,7 +105,7 @@ class KeikoMirror:
         if not self._unsynced:
             self._synced.set()
 
-    def _see_theirs(self, theirs: Object, gone: bool) -> None:
+    def _on_theirs(self, theirs: Object, gone: bool) -> None:
         name = theirs["metadata"]["name"]
         if gone:
             self._known.pop(name, None)
@@ -114,7 +114,7 @@ class KeikoMirror:
             self._known[name] = theirs
             self._queue.add(name)
 
-    def _see_ours(self, item: Object, gone: bool) -> None:
+    def _on_ours(self, item: Object, gone: bool) -> None:
         name = item["metadata"]["name"]
         if gone:
             self._made.pop(name, None)
@@ -156,7 +156,7 @@ class KeikoMirror:
             case LinkTheirs(patch):
                 await self._learn(partial(self._theirs.patch, name, self._namespace, patch))
             case MirrorStatus(status):
-                await self._tell(theirs, status)
+                await self._write_status(theirs, status)
 
     async def _create(self, theirs: Object, checkpoint: PodCheckpoint) -> None:
         body = checkpoint.to_dict()
@@ -169,17 +169,17 @@ class KeikoMirror:
             owners = made["metadata"].get("ownerReferences") or ()
             if theirs["metadata"]["uid"] not in {one.get("uid") for one in owners}:
                 taken = Invalid(f"The name '{checkpoint.metadata.name}' is somebody else's")
-                await self._tell(theirs, refused(taken, datetime.now(UTC)))
+                await self._write_status(theirs, refused(taken, datetime.now(UTC)))
                 return
         except (Invalid, Forbidden) as error:
             # Without the overlay's rights it is tried again: only admission's word is final.
             if isinstance(error, Forbidden) and _DENIED not in str(error):
                 raise
-            await self._tell(theirs, refused(error, datetime.now(UTC)))
+            await self._write_status(theirs, refused(error, datetime.now(UTC)))
             return
-        self._see_ours(made, False)
+        self._on_ours(made, False)
 
-    async def _tell(self, theirs: Object, status: Object) -> None:
+    async def _write_status(self, theirs: Object, status: Object) -> None:
         metadata = theirs["metadata"]
         seen = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}
         body: Object = {"metadata": seen, "status": status}

@@ -24,11 +24,11 @@ from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
 from forensics_core.operator.rules.captures import CaptureRequests
 from forensics_core.operator.rules.facts import Alert, PodFacts, facts_of, slim_known
+from forensics_core.operator.rules.history import CaptureHistory, rule_id
 from forensics_core.operator.rules.hold import wants_hold
-from forensics_core.operator.rules.holding import PodHolds
-from forensics_core.operator.rules.memory import Memory, rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
-from forensics_core.operator.rules.rulebook import Rulebook
+from forensics_core.operator.rules.pod_holds import PodHolds
+from forensics_core.operator.rules.registry import RuleRegistry
 from forensics_core.operator.rules.triggers import (
     at_first_look,
     of_alert,
@@ -54,14 +54,14 @@ class RuleController:
         settings: Settings,
         events: EventRecorder,
         metrics: Metrics,
-        memory: Memory,
+        history: CaptureHistory,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._events = events
         self._metrics = metrics
-        self._memory = memory
-        self._rules = Rulebook(settings)
+        self._history = history
+        self._rules = RuleRegistry(settings)
         self._pods: dict[tuple[str, str], PodFacts] = {}
         self._watching: anyio.CancelScope | None = None
         self._pods_synced = False
@@ -73,8 +73,8 @@ class RuleController:
         self._held_for: tuple[CaptureRuleSpec, ...] = ()
         self._some_hold = anyio.Event()
         pause = settings.timings.overlay.total_seconds()
-        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, memory.awaits, pause)
-        memory.heard = self._holds.heard
+        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, history.awaits, pause)
+        history.heard = self._holds.heard
         self._captures = CaptureRequests(cluster, self._made, self._refused)
 
     @property
@@ -103,12 +103,12 @@ class RuleController:
         """Act on an alert; return whether its pod is known."""
         pod = self._pods.get((alert.namespace, alert.pod))
         if pod is not None:
-            self._apply(of_alert(alert, pod, self._rules.active, self._memory, time.time()))
+            self._apply(of_alert(alert, pod, self._rules.active, self._history, time.time()))
         return pod is not None
 
     def alert_without_pod(self, alert: Alert) -> None:
         """Tell the rules that an alert would have concerned."""
-        self._apply(of_alert(alert, None, self._rules.active, self._memory, time.time()))
+        self._apply(of_alert(alert, None, self._rules.active, self._history, time.time()))
 
     # The rules
 
@@ -118,14 +118,14 @@ class RuleController:
             try:
                 async with listwatch(self._cluster, CAPTURE_RULES, namespace=namespace) as events:
                     async for event in events:
-                        self._hear_rule(event, namespace)
+                        self._on_rule(event, namespace)
             except ClusterError as error:
                 # No such kind, or no right to it: an older deploy/, which works without rules.
                 log.info("Capture rules are not acted on: %s", error)
                 self._synced(namespace)
             await anyio.sleep(pause)
 
-    def _hear_rule(self, event: WatchEvent, namespace: str) -> None:
+    def _on_rule(self, event: WatchEvent, namespace: str) -> None:
         if event.type is EventType.SYNCED:
             self._synced(namespace)
             return
@@ -143,7 +143,7 @@ class RuleController:
             self._record(CAPTURE_RULES, metadata, "Invalid", str(error), warning=True)
             self._hold_for_rules()
             return
-        self._memory.recall(rule)
+        self._history.recall(rule)
         active = self._rules.put(rule, datetime.now(UTC))
         self._news.set()
         self._begin()
@@ -201,7 +201,7 @@ class RuleController:
         """Look at the pods that were there before a rule was, or was as it is."""
         now = time.time()
         for pod in self._pods.values():
-            self._apply(at_first_look(pod, rules, self._memory, now))
+            self._apply(at_first_look(pod, rules, self._history, now))
 
     # The pods
 
@@ -212,7 +212,7 @@ class RuleController:
                 try:
                     async with listwatch(self._cluster, PODS, remember=slim_known) as events:
                         async for event in events:
-                            self._hear_pod(event)
+                            self._on_pod(event)
                 except ClusterError as error:
                     self._pods_missing(str(error))
                     await anyio.sleep(self._settings.timings.overlay.total_seconds())
@@ -229,7 +229,7 @@ class RuleController:
         self._look_at_all(fresh)
         self._hold_for_rules()
 
-    def _hear_pod(self, event: WatchEvent) -> None:
+    def _on_pod(self, event: WatchEvent) -> None:
         if event.type is EventType.SYNCED:
             self._pods_synced = True
             self._pods_missing("")
@@ -243,14 +243,14 @@ class RuleController:
             if before is not None:
                 self._holds.gone(before)
                 self._stop_without_rules()
-                self._apply(vanished(before, self._rules.active, self._memory))
+                self._apply(vanished(before, self._rules.active, self._history))
             return
         after = facts_of(event.object)
         if after == before:
             return
         self._pods[key] = after
         known = before if before is not None and before.uid == after.uid else None
-        self._apply(triggers(known, after, self._rules.active, self._memory, time.time()))
+        self._apply(triggers(known, after, self._rules.active, self._history, time.time()))
         # Only now is it known whether a capture is to be waited for.
         self._holds.look([after])
         self._stop_without_rules()
@@ -262,7 +262,7 @@ class RuleController:
             if isinstance(one, HeldBack):
                 self._hold_back(one)
                 continue
-            self._memory.note(one.as_captured(time.time()))
+            self._history.note(one.as_captured(time.time()))
             if one.rule.rule.spec.dry_run:
                 self._made(one)
             else:
@@ -276,12 +276,12 @@ class RuleController:
         where = f"{pod.namespace}/{pod.name}"
         reason = "WouldCapture" if dry else "Captured"
         done = f"would be captured as {trigger.name}" if dry else f"is captured: {trigger.name}"
-        self._tell(rule, reason, f"{where} {done}. {trigger.reason}")
+        self._event(rule, reason, f"{where} {done}. {trigger.reason}")
         about = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
         self._record(PODS, about, reason, f"It {done}. {trigger.reason}")
 
     def _refused(self, trigger: Trigger, message: str) -> None:
-        self._memory.withdraw(trigger.name)
+        self._history.withdraw(trigger.name)
         log.warning("The rule %s cannot capture: %s", trigger.rule.id, message)
         self._hold_back(refused(trigger, message))
 
@@ -289,13 +289,13 @@ class RuleController:
         self._rules.tally(held.rule.id).add_held(held, datetime.now(UTC))
         self._count(held.rule, held.event, held.reason)
         # Without the pod's name: what is held back may be a flood, and equal events are one series.
-        self._tell(held.rule, "HeldBack", f"{held.event}: {held.reason}: {held.message}")
+        self._event(held.rule, "HeldBack", f"{held.event}: {held.reason}: {held.message}")
 
     def _count(self, rule: ActiveRule, event: str, outcome: str) -> None:
         self._metrics.triggers.labels(rule=rule.name, event=str(event), outcome=str(outcome)).inc()
         self._news.set()
 
-    def _tell(self, rule: ActiveRule, reason: str, note: str) -> None:
+    def _event(self, rule: ActiveRule, reason: str, note: str) -> None:
         metadata = rule.rule.metadata
         about = {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
         self._record(CAPTURE_RULES, about, reason, note, warning=reason == "HeldBack")

@@ -14,8 +14,7 @@ from typing import Any
 from forensics_core.api.capturerule import AlertPriority, TriggerEvent
 from forensics_core.api.names import CAPTURE_ANNOTATION
 from forensics_core.kube.holds import is_held
-from forensics_core.kube.metadata import deletion_asked_at, moment
-from forensics_core.kube.objects import Object
+from forensics_core.kube.objects import Object, deletion_asked_at, moment
 
 BACKING_OFF = "CrashLoopBackOff"
 DISRUPTION = "DisruptionTarget"

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from forensics_core.api.capturerule import CaptureRule, TriggerEvent
 from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
-from forensics_core.operator.rules.memory import Captured, rule_id
+from forensics_core.operator.rules.history import PastCapture, rule_id
 
 
 class HeldReason(StrEnum):
@@ -61,10 +61,10 @@ class Trigger:
     """What goes into the manifest."""
     alert: Alert | None = None
 
-    def as_captured(self, now: float) -> Captured:
+    def as_captured(self, now: float) -> PastCapture:
         """Return what is remembered of it."""
         dry = self.rule.rule.spec.dry_run
-        return Captured(
+        return PastCapture(
             name=self.name,
             rule=self.rule.id,
             pod_uid=self.pod.uid,

@@ -1,6 +1,6 @@
 """Which rules capture a pod for what has happened to it, and what is held back. Pure.
 
-found = triggers(before, after, rules, memory, now)
+found = triggers(before, after, rules, history, now)
 for one in found: ...  # Trigger: ask for a capture; HeldBack: count it, and say why
 """
 
@@ -13,10 +13,10 @@ from forensics_core.api.capturerule import AlertFilter, TriggerEvent
 from forensics_core.api.names import child_name
 from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
 from forensics_core.operator.rules.happenings import ORDER, happenings, news
-from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 
-STALE = 3600.0
+MAX_AGE = 3600.0
 """Seconds after which what is found at the first look at a pod is history. What is seen to happen
 is none, whatever the node's clock says."""
 HOUR = 3600.0
@@ -26,7 +26,7 @@ def triggers(
     before: PodFacts | None,
     after: PodFacts,
     rules: Sequence[ActiveRule],
-    memory: Memory,
+    history: CaptureHistory,
     now: float,
 ) -> list[Trigger | HeldBack]:
     """Return what is to be done about a pod that was as `before` and is as `after`.
@@ -34,11 +34,11 @@ def triggers(
     `before` is None at the first look: then only what happened since a rule is as it is counts, and
     within the last hour. Of two rules for one pod the first of `rules` captures.
     """
-    return judge(after, news(before, after), rules, memory, now, first_look=before is None)
+    return judge(after, news(before, after), rules, history, now, first_look=before is None)
 
 
 def vanished(
-    pod: PodFacts, rules: Sequence[ActiveRule], memory: Memory
+    pod: PodFacts, rules: Sequence[ActiveRule], history: CaptureHistory
 ) -> list[Trigger | HeldBack]:
     """Return what is to be told of a pod that is gone without having been seen to be deleted."""
     if pod.deleting_at is not None or not pod.ran:
@@ -49,7 +49,7 @@ def vanished(
         for rule in rules
         if TriggerEvent.DELETED in rule.events
         and rule.rule.spec.matches(pod.namespace, pod.labels)
-        and not memory.count_of_pod(rule.id, pod.uid, dry=rule.rule.spec.dry_run)
+        and not history.count_of_pod(rule.id, pod.uid, dry=rule.rule.spec.dry_run)
     ]
 
 
@@ -57,7 +57,7 @@ def judge(
     pod: PodFacts,
     happened: Sequence[Happening],
     rules: Sequence[ActiveRule],
-    memory: Memory,
+    history: CaptureHistory,
     now: float,
     *,
     first_look: bool = False,
@@ -72,17 +72,21 @@ def judge(
             continue
         trigger = _trigger(rule, pod, wanted, alert)
         dry = rule.rule.spec.dry_run
-        if memory.knows(trigger.name, rule.id, dry=dry):
+        if history.knows(trigger.name, rule.id, dry=dry):
             # The very same, as it is found again after a restart: nothing new, nothing to tell.
             continue
-        held = _held(trigger, None if dry else taken, memory, now)
+        held = _held(trigger, None if dry else taken, history, now)
         found.append(held or trigger)
         taken = taken or (None if held or dry else trigger)
     return found
 
 
 def of_alert(
-    alert: Alert, pod: PodFacts | None, rules: Sequence[ActiveRule], memory: Memory, now: float
+    alert: Alert,
+    pod: PodFacts | None,
+    rules: Sequence[ActiveRule],
+    history: CaptureHistory,
+    now: float,
 ) -> list[Trigger | HeldBack]:
     """Return what each rule does about an alert of a pod; None if there is no such pod."""
     if pod is None:
@@ -99,14 +103,14 @@ def of_alert(
     )
     if not pod.ran:
         return _without_pod(alert, rules, HeldReason.NEVER_RAN, "none of its containers ever ran")
-    return judge(pod, [happening], rules, memory, now, alert=alert)
+    return judge(pod, [happening], rules, history, now, alert=alert)
 
 
 def at_first_look(
-    pod: PodFacts, rules: Sequence[ActiveRule], memory: Memory, now: float
+    pod: PodFacts, rules: Sequence[ActiveRule], history: CaptureHistory, now: float
 ) -> list[Trigger | HeldBack]:
     """Return what rules do about a pod that was there before they were."""
-    return judge(pod, happenings(pod), rules, memory, now, first_look=True)
+    return judge(pod, happenings(pod), rules, history, now, first_look=True)
 
 
 def fits(wanted: AlertFilter | None, alert: Alert) -> bool:
@@ -128,7 +132,7 @@ def _wants(
     if alert is not None:
         return fits(rule.rule.spec.alert, alert)
     # Times have whole seconds: what happened in the second in which the rule was made, counts.
-    oldest = max(rule.since - 1, now - STALE)
+    oldest = max(rule.since - 1, now - MAX_AGE)
     return not first_look or happening.at is None or happening.at >= oldest
 
 
@@ -161,32 +165,34 @@ def dedupe_key(pod: PodFacts, happening: Happening) -> str:
     return _digest(pod.namespace, pod.workload, *same)[:16]
 
 
-def _held(trigger: Trigger, taken: Trigger | None, memory: Memory, now: float) -> HeldBack | None:
+def _held(
+    trigger: Trigger, taken: Trigger | None, history: CaptureHistory, now: float
+) -> HeldBack | None:
     rule, pod = trigger.rule, trigger.pod
     spec, dry = rule.rule.spec, rule.rule.spec.dry_run
-    other = memory.by_another(rule.id, pod.uid, now, dry=dry)
+    other = history.by_another(rule.id, pod.uid, now, dry=dry)
     if taken is not None:
         other = taken.as_captured(now)
     if other is not None:
         return _back(trigger, HeldReason.OTHER_RULE, f"the rule {other.rule} captures this pod")
-    if memory.count_of_pod(rule.id, pod.uid, dry=dry) >= spec.limits.per_pod:
+    if history.count_of_pod(rule.id, pod.uid, dry=dry) >= spec.limits.per_pod:
         limit = f"{spec.limits.per_pod} of this pod: limits.perPod"
         return _back(trigger, HeldReason.PER_POD, limit)
     since = now - spec.dedupe_seconds
-    if memory.duplicate(rule.id, trigger.key, since, dry=dry) is not None:
+    if history.duplicate(rule.id, trigger.key, since, dry=dry) is not None:
         same = f"the same of {pod.workload} was captured within {spec.dedupe_seconds} s"
         return _back(trigger, HeldReason.DUPLICATE, same)
-    return _over_the_hour(trigger, memory, now)
+    return _over_the_hour(trigger, history, now)
 
 
-def _over_the_hour(trigger: Trigger, memory: Memory, now: float) -> HeldBack | None:
+def _over_the_hour(trigger: Trigger, history: CaptureHistory, now: float) -> HeldBack | None:
     rule, namespace = trigger.rule, trigger.pod.namespace
     spec, since = rule.rule.spec, now - HOUR
     dry = spec.dry_run
-    if memory.count_since(rule.id, since, dry=dry) >= spec.limits.per_hour:
+    if history.count_since(rule.id, since, dry=dry) >= spec.limits.per_hour:
         limit = f"{spec.limits.per_hour} within an hour: limits.perHour"
         return _back(trigger, HeldReason.PER_HOUR, limit)
-    if memory.count_since(rule.id, since, dry=dry, namespace=namespace) >= spec.share:
+    if history.count_since(rule.id, since, dry=dry, namespace=namespace) >= spec.share:
         limit = f"{spec.share} of {namespace} within an hour: limits.perNamespace"
         return _back(trigger, HeldReason.PER_NAMESPACE, limit)
     return None

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from forensics_core.api.names import CHECKPOINT_UID_LABEL
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
-from forensics_core.api.urgency import Urgency, Waiting
+from forensics_core.api.urgency import Urgency, WaitingCapture
 from forensics_core.kube.objects import Object
 from forensics_core.operator.containment.conditions import anything_due
 from forensics_core.operator.shared.line import WaitingLine
@@ -205,7 +205,7 @@ class Cache:
 
     def line(
         self, checkpoint: PodCheckpoint, node: str, blocked: Collection[str]
-    ) -> tuple[Waiting, ...]:
+    ) -> tuple[WaitingCapture, ...]:
         """Return others that wait for a place on `node`, but for those that are `blocked`.
 
         Whoever has a place reserved waits no more, though its status does not yet say so.
@@ -214,7 +214,7 @@ class Cache:
         others = there - {name_of(checkpoint)} - self._reserved.get(node, set())
         return self._line.line(self._checkpoints[key] for key in others if key not in blocked)
 
-    def waiting(self, checkpoint: PodCheckpoint) -> Waiting:
+    def waiting(self, checkpoint: PodCheckpoint) -> WaitingCapture:
         """Return what is known of a checkpoint that may have to wait."""
         return self._line.waiting(checkpoint)
 

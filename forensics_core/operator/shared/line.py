@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.api.urgency import Urgency, Waiting
+from forensics_core.api.urgency import Urgency, WaitingCapture
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -30,13 +30,13 @@ class WaitingLine:
         """Forget a checkpoint that waits no more."""
         self._seen.pop(uid, None)
 
-    def waiting(self, checkpoint: PodCheckpoint) -> Waiting:
+    def waiting(self, checkpoint: PodCheckpoint) -> WaitingCapture:
         """Return one that waits, with what is known of it."""
         metadata = checkpoint.metadata
         urgency, looked_at = self._seen.get(metadata.uid or "", (None, None))
         since = metadata.creation_timestamp or _LONG_AGO
-        return Waiting(metadata.uid or "", since, urgency, looked_at)
+        return WaitingCapture(metadata.uid or "", since, urgency, looked_at)
 
-    def line(self, checkpoints: Iterable[PodCheckpoint]) -> tuple[Waiting, ...]:
+    def line(self, checkpoints: Iterable[PodCheckpoint]) -> tuple[WaitingCapture, ...]:
         """Return several that wait."""
         return tuple(self.waiting(one) for one in checkpoints)

@@ -30,7 +30,7 @@ from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.listed import ListedBundle
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
-from forensics_core.operator.observed import Ordered, OrderLost
+from forensics_core.operator.observed import OrderLost, StoredOrder
 from forensics_core.operator.settings import DestinationRule, Settings
 from forensics_core.operator.shared.cache import Cache, fields_of, name_of
 from forensics_core.operator.shared.metrics import Metrics
@@ -39,7 +39,7 @@ from forensics_core.storage.s3.storage import S3Storage
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 2000
+MAX_REMEMBERED = 2000
 """Attempts whose context is remembered while they wait."""
 ORDERS = 256
 """Orders that are remembered while their attempts run: some ten KiB each."""
@@ -67,7 +67,7 @@ class OperatorContext:
     gathered again, and whatever is stored already is kept.
     """
 
-    orders: OrderedDict[tuple[str, int], Ordered] = field(default_factory=OrderedDict)
+    orders: OrderedDict[tuple[str, int], StoredOrder] = field(default_factory=OrderedDict)
     """What was ordered, by the checkpoint's UID and its current attempt, as the cluster answered
     when it was written: nobody need be asked again. Of earlier attempts, and after a restart, the
     Secret is read."""
@@ -102,10 +102,10 @@ class OperatorContext:
     def remember(self, location: str, context: StoredContext) -> None:
         """Note that an attempt's context is stored."""
         self.stored[location] = context
-        if len(self.stored) > REMEMBERED:
+        if len(self.stored) > MAX_REMEMBERED:
             self.stored.popitem(last=False)
 
-    def remember_order(self, checkpoint: PodCheckpoint, ordered: Ordered) -> None:
+    def remember_order(self, checkpoint: PodCheckpoint, ordered: StoredOrder) -> None:
         """Note what the current attempt's order says, as the cluster has it."""
         self.orders[checkpoint.metadata.uid or "", checkpoint.status.attempt] = ordered
         if len(self.orders) > ORDERS:
@@ -139,7 +139,7 @@ class OperatorContext:
 
     async def order(
         self, checkpoint: PodCheckpoint, attempt: int | None = None
-    ) -> Ordered | OrderLost:
+    ) -> StoredOrder | OrderLost:
         """Return an attempt's order; the current one's."""
         metadata, status = checkpoint.metadata, checkpoint.status
         known = self.orders.get((metadata.uid or "", status.attempt))
@@ -148,7 +148,7 @@ class OperatorContext:
         # By name, not by a list: the names follow from UID and attempt, and lists may be behind.
         name = child_name(metadata.name, metadata.uid or "", attempt or status.attempt)
         try:
-            return Ordered(*read_order(await self.secrets.get(name, metadata.namespace)))
+            return StoredOrder(*read_order(await self.secrets.get(name, metadata.namespace)))
         except NotFound:
             return OrderLost()
         except UsageError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from forensics_core.readers.findings.finding import Rule
 
-MOST = 5_000
+MAX_KEPT = 5_000
 """Differences of one area, kind and rule that are kept; all are counted."""
 _UNRANKED = 9
 """Behind every severity."""
@@ -105,7 +105,7 @@ class Differences:
         self.totals[difference.area, difference.kind] += 1
         sort = difference.area, difference.kind, difference.rule
         self._kept[sort] += 1
-        if self._kept[sort] <= MOST:
+        if self._kept[sort] <= MAX_KEPT:
             self.found.append(difference)
 
     def ranked(self) -> list[Difference]:

@@ -22,7 +22,7 @@ from forensics_core.readers.findings.processes import look_at_process, look_at_s
 
 MAX_FACTS = 200_000
 """Of one area of one container: more are left out, and told of."""
-_LONGEST = 2_000
+_MAX_COMMAND = 2_000
 """Characters of a command line that are compared."""
 _CONNECTED = frozenset({"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 _VOLATILE = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"})
@@ -54,7 +54,7 @@ async def processes(bundle: BundleReader, container: str) -> tuple[Facts, Facts]
 
 
 def _process(row: DocumentRow, running: Facts, variables: Facts) -> None:
-    program, command = text(row.get("exe")), " ".join(words(row.get("cmdline")))[:_LONGEST]
+    program, command = text(row.get("exe")), " ".join(words(row.get("cmdline")))[:_MAX_COMMAND]
     who = f"process {number(row.get('pid'))} {text(row.get('comm'))}"
     if program or command:
         _put(running, f"{program or '?'}: {command}", Fact(who, row))

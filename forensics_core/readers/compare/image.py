@@ -25,7 +25,7 @@ from forensics_core._internal import strict_json
 from forensics_core.errors import UsageError, VerificationError
 from forensics_core.readers.compare import packages
 from forensics_core.readers.compare.files import PASSWD, ComparedFile
-from forensics_core.readers.compare.layers import LayerReader, Merge
+from forensics_core.readers.compare.layers import LayerMerge, LayerReader
 from forensics_core.tarindex.archive import MAX_FRAME
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
@@ -79,7 +79,7 @@ class ImageSide:
         return self._lists.get(path)
 
     def _batches(self) -> Iterator[list[ComparedFile]]:
-        merge, self._lists = Merge(), {}
+        merge, self._lists = LayerMerge(), {}
         with self._path.open("rb") as file:
             for blob, digest in reversed(self._layers):
                 layer = LayerReader(merge, _is_kept, packages.MAX_LIST)
@@ -116,6 +116,7 @@ def _plain(file: BinaryIO, blob: ImageBlob) -> Iterator[bytes]:
     """Yield what is in a layer, decompressed, in pieces of bounded size."""
     stored = _stored(file, blob)
     first = next(stored, b"")
+    # By what it is: `docker save` names no media types, and other programs wrong ones.
     if first.startswith(b"\x1f\x8b"):
         yield from _gunzipped(first, stored)
     elif first.startswith(b"\x28\xb5\x2f\xfd"):
@@ -140,6 +141,8 @@ def _gunzipped(first: bytes, stored: Iterator[bytes]) -> Iterator[bytes]:
             yield inflate.decompress(block, _BLOCK)
             block = inflate.unconsumed_tail
             if inflate.eof:
+                # A gzip file may have several members, one after the other, as eStargz has one a
+                # file.
                 block, inflate = inflate.unused_data, zlib.decompressobj(_GZIP)
         block = next(stored, None)
 

@@ -25,7 +25,7 @@ _MANY = 10_000
 """Directories whose verdict is remembered."""
 
 
-class Merge:
+class LayerMerge:
     """What is in sight of a layer beneath those that came before it."""
 
     def __init__(self, most: int = MAX_WHITEOUTS) -> None:
@@ -95,7 +95,7 @@ class LayerReader:
     The content of what `wanted` names is kept, up to `limit` bytes each.
     """
 
-    def __init__(self, merge: Merge, wanted: Callable[[bytes], bool], limit: int) -> None:
+    def __init__(self, merge: LayerMerge, wanted: Callable[[bytes], bool], limit: int) -> None:
         self._merge = merge
         self._wanted = wanted
         self._limit = limit

@@ -130,7 +130,7 @@ _WORDS = {
     "extra": "not in the image",
 }
 _DETAILS = ("mode", "uid", "gid", "capabilities", "size", "mtime", "target", "sha256", "link")
-_MOST = 200
+_MAX_LETTERS = 200
 """Letters of a value that are shown."""
 
 
@@ -138,7 +138,7 @@ def look_at_layer(row: DocumentRow) -> Iterator[tuple[str, str]]:
     """Yield path and detail of each difference; without a path, what is about the whole layer."""
     layer = printable(text(row.get("diffId")), 80) or "between image and container"
     if row.get("reason") == "BlobDiffers":
-        yield "", f"{printable(text(row.get('message')), _MOST)}, of the layer {layer}"
+        yield "", f"{printable(text(row.get('message')), _MAX_LETTERS)}, of the layer {layer}"
         return
     found = row.get("differences")
     for each in found if isinstance(found, list) else []:
@@ -152,5 +152,5 @@ def look_at_layer(row: DocumentRow) -> Iterator[tuple[str, str]]:
 def _spelled(name: str, both: Any) -> str:
     if not isinstance(both, dict):
         return ""
-    image, node = (printable(str(both.get(side)), _MOST) for side in ("image", "node"))
+    image, node = (printable(str(both.get(side)), _MAX_LETTERS) for side in ("image", "node"))
     return f", {name} {node}, in the image {image}"

@@ -22,7 +22,7 @@ from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes
 from forensics_core.readers.findings.documents import rows
 from forensics_core.readers.findings.finding import Finding, Rule
-from forensics_core.readers.findings.look import MOST, ContainerRules, Findings
+from forensics_core.readers.findings.look import MAX_FINDINGS, ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 from forensics_core.readers.findings.ports import PortSet, declared_by, of_the_pod
 from forensics_core.readers.findings.ssh import (
@@ -33,11 +33,11 @@ from forensics_core.readers.findings.ssh import (
 )
 
 MAX_PASSWD = 1024 * 1024
-MOST_SETTINGS = 100
+_MAX_SETTINGS_FILES = 100
 """Files of an SSH server's settings that are read."""
 
 
-async def find(bundle: BundleReader, *, most: int = MOST) -> Findings:
+async def find(bundle: BundleReader, *, most: int = MAX_FINDINGS) -> Findings:
     """Let every rule look at every container. What cannot be read is noted.
 
     Of one rule in one container `most` findings are kept, and all are counted.
@@ -113,7 +113,9 @@ class _ContainerDocuments:
         several = [SETTINGS]
         if row := await index.find(SETTINGS_FOLDER):
             rows = await index.list(SETTINGS_FOLDER) if row.kind == "directory" else []
-            several += [each.path for each in rows if each.path.endswith(b".conf")][:MOST_SETTINGS]
+            several += [each.path for each in rows if each.path.endswith(b".conf")][
+                :_MAX_SETTINGS_FILES
+            ]
         for path in several:
             self._rules.note_key_files(key_files(await self._read(index, path, MAX_SETTINGS)))
 

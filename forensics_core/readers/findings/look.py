@@ -20,7 +20,7 @@ from forensics_core.readers.findings.ports import PortSet
 from forensics_core.readers.findings.removed import RemovedLogs
 from forensics_core.tarindex.row import Row as IndexRow
 
-MOST = 500
+MAX_FINDINGS = 500
 """Findings of one rule in one container that are kept; all are counted."""
 
 MAX_SOCKETS = 100_000
@@ -41,7 +41,7 @@ class Findings:
     """What could not be read, each with its reason: there the rules say nothing."""
     not_genuine: bool = False
     """Whether something was not what the manifest says."""
-    most: int = field(default=MOST, kw_only=True)
+    most: int = field(default=MAX_FINDINGS, kw_only=True)
     """Of one rule in one container that are kept."""
 
     def add(self, finding: Finding) -> None:

@@ -10,7 +10,7 @@ from forensics_core.readers.findings.documents import text, words
 from forensics_core.readers.findings.finding import Finding, Rule
 
 KERNEL = "node/kernel.json"
-_MOST = 200
+_MAX_MODULES = 200
 """Modules that are looked at: a node that says there are more is no better known by them."""
 
 
@@ -18,7 +18,7 @@ def look_at_kernel(document: Any) -> Iterator[Finding]:
     """Yield the modules that one way of listing them shows and another does not."""
     modules = document.get("modules") if isinstance(document, dict) else None
     rows = modules.get("disagreements") if isinstance(modules, dict) else None
-    for row in rows[:_MOST] if isinstance(rows, list) else []:
+    for row in rows[:_MAX_MODULES] if isinstance(rows, list) else []:
         if not isinstance(row, dict):
             continue
         name = printable(text(row.get("module")), 100) or "without a name"

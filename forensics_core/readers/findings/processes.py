@@ -21,7 +21,7 @@ _SECRET = re.compile(
 _NOT_KEPT = {"HISTFILE": {"/dev/null", ""}, "HISTSIZE": {"0"}, "HISTFILESIZE": {"0"}}
 """Variables, and their values that leave a shell without a history."""
 _SOCKET = re.compile(r"socket:\[(\d{1,20})\]")
-_LONGEST = 4096
+_MAX_PATH = 4096
 _CONNECTED = frozenset({"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
 
@@ -52,7 +52,7 @@ def look_at_process(
 
 def _above(path: str) -> Iterator[str]:
     """Yield a path of at most the kernel's length, and all directories above it."""
-    while path and len(path) <= _LONGEST:
+    while path and len(path) <= _MAX_PATH:
         yield path
         path = path.rpartition("/")[0]
 

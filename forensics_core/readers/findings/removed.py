@@ -12,7 +12,7 @@ from forensics_core.readers.findings.documents import DocumentRow, number, text
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.paths import is_history
 
-MOST = 10_000
+MAX_LOGS = 10_000
 """Removed logs, and rotated ones, that are remembered of a container."""
 _LOGS = re.compile(r"/var/log(/.*)?|/(var/)?run/utmp", re.DOTALL)
 _ROTATED = re.compile(
@@ -33,11 +33,11 @@ class RemovedLogs:
         path, kind = text(row.get("path")), row.get("kind")
         if not _LOGS.fullmatch(path):
             return
-        if kind == "D" and len(self._removed) < MOST:
+        if kind == "D" and len(self._removed) < MAX_LOGS:
             self._removed[path] = _gone(row)
         # An empty one holds nothing of what was removed.
         is_kept = kind in {"A", "C"} and number(row.get("size")) > 0
-        if is_kept and (name := _unrotated(path)) != path and len(self._rotated) < MOST:
+        if is_kept and (name := _unrotated(path)) != path and len(self._rotated) < MAX_LOGS:
             self._rotated.add(name)
 
     def found(self) -> Iterator[tuple[str, str]]:

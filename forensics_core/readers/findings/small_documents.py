@@ -15,7 +15,7 @@ from forensics_core.readers.context import POD
 from forensics_core.readers.findings.node import KERNEL
 from forensics_core.readers.findings.small import FILES
 
-MOST_CONTAINERS = 16
+MAX_CONTAINERS = 16
 """Containers of a pod that are looked at."""
 LIMIT = 2 * 1024 * 1024
 """Bytes of a document, as stored and as before compression."""
@@ -51,15 +51,15 @@ def small_documents(statement: Statement) -> SmallDocuments:
     objects = {each.name: each for each in expected_objects(statement)}
     named = tuple(each.name for each in statement.predicate.containers)
     wanted = {container: [container_file(container, file) for file in FILES] for container in named}
-    looked_at = named[:MOST_CONTAINERS]
+    looked_at = named[:MAX_CONTAINERS]
     names = [KERNEL, POD, *(name for container in looked_at for name in wanted[container])]
-    chosen = tuple(each for each in _there(objects, names) if _is_small(each))
+    chosen = tuple(each for each in _existing(objects, names) if _is_small(each))
     every = [KERNEL, POD, *(name for names in wanted.values() for name in names)]
-    left_out = sum(1 for _ in _there(objects, every)) - len(chosen)
+    left_out = sum(1 for _ in _existing(objects, every)) - len(chosen)
     return SmallDocuments(looked_at, chosen, left_out) if chosen else NO_DOCUMENTS
 
 
-def _there(objects: Mapping[str, ExpectedObject], names: list[str]) -> Iterator[ExpectedObject]:
+def _existing(objects: Mapping[str, ExpectedObject], names: list[str]) -> Iterator[ExpectedObject]:
     return (objects[name] for name in names if name in objects)
 
 

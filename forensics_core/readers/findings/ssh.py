@@ -12,7 +12,7 @@ SETTINGS = b"/etc/ssh/sshd_config"
 SETTINGS_FOLDER = b"/etc/ssh/sshd_config.d"
 MAX_SETTINGS = 1024 * 1024
 """Bytes of a file of settings that are read."""
-_MOST = 100
+_MAX_PATTERNS = 100
 _KEYWORDS = frozenset({"authorizedkeysfile", "authorizedprincipalsfile", "trustedusercakeys"})
 _LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(\S.*)")
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
@@ -23,7 +23,7 @@ _NAME = "[^/]{0,1020}"
 def key_files(settings: bytes) -> list[re.Pattern[str]]:
     """Return what matches the paths at which the server takes keys; the first of them."""
     found = dict.fromkeys(_paths(settings[:MAX_SETTINGS].decode(errors="backslashreplace")))
-    patterns = (_pattern(path) for path in [*found][:_MOST])
+    patterns = (_pattern(path) for path in [*found][:_MAX_PATTERNS])
     return [re.compile(pattern, re.DOTALL) for pattern in patterns if pattern]
 
 

@@ -9,10 +9,10 @@ from itertools import groupby
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Finding, Rule
-from forensics_core.readers.report.story import ReportContent
+from forensics_core.readers.report.content import ReportContent
 from forensics_core.readers.report.summary import counted
 
-_MOST = 100
+_MAX_FINDINGS = 100
 """Findings of one rule that a page has; `report -o json` has more."""
 _OPEN = 10
 """So many of one rule are shown without a click."""
@@ -43,11 +43,11 @@ def _rule(rule: Rule, found: list[Finding], total: int, numbers: dict[str, int])
     yield f"<strong>{safe(rule.summary)}</strong> ({total:,})</summary>"
     yield f"<p class=facts>Rule <code>{safe(rule)}</code>, ATT&amp;CK "
     yield f'<a href="{rule.url}" rel="noreferrer noopener">{rule.attack}</a></p><ul>'
-    for finding in found[:_MOST]:
+    for finding in found[:_MAX_FINDINGS]:
         yield _finding(finding, numbers.get(finding.container, -1))
     yield "</ul>"
-    if total > _MOST:
-        rest = counted(total - len(found[:_MOST]), "is", "are")
+    if total > _MAX_FINDINGS:
+        rest = counted(total - len(found[:_MAX_FINDINGS]), "is", "are")
         yield f"<p class=warning>{rest} not shown here: see the lists below.</p>"
     yield "</details>\n"
 

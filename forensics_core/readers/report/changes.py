@@ -13,9 +13,9 @@ from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.findings.documents import DocumentRow, number, rows, text, words
 from forensics_core.readers.timeline.entry import from_stamp
 
-MOST_CHANGES = 150_000
+MAX_CHANGES = 150_000
 """Changes of all containers that a page shows."""
-MOST_BYTES = 18 * 1024 * 1024
+MAX_BYTES = 18 * 1024 * 1024
 """What they may take in a page, about: long names make it fewer."""
 _ROW = 48
 """What a change takes beside its words."""
@@ -48,8 +48,8 @@ class ShownChange(NamedTuple):
 class PageBudget:
     """What is left of the room for changes in a page."""
 
-    changes: int = MOST_CHANGES
-    bytes: int = MOST_BYTES
+    changes: int = MAX_CHANGES
+    bytes: int = MAX_BYTES
 
     def take(self, change: ShownChange) -> bool:
         """Take the room of a change; return whether there was enough."""

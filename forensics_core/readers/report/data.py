@@ -19,8 +19,8 @@ from typing import Any
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.report.changes import ShownChange, milliseconds
+from forensics_core.readers.report.content import ContainerReport, ReportContent
 from forensics_core.readers.report.processes import ProcessNode
-from forensics_core.readers.report.story import ContainerStory, ReportContent
 from forensics_core.readers.timeline.entry import TimelineEntry, from_datetime
 
 _MILLISECOND = 1_000_000
@@ -43,7 +43,7 @@ def page_data(story: ReportContent) -> Iterator[str]:
     yield "]}"
 
 
-def _container(container: ContainerStory) -> Iterator[str]:
+def _container(container: ContainerReport) -> Iterator[str]:
     yield f'{{"name":{_json(printable(container.name, 200))},"total":{container.changes.total},'
     yield '"changes":['
     yield from _rows(_changes(container.changes.first))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Rule, Severity
-from forensics_core.readers.report.story import ReportContent
+from forensics_core.readers.report.content import ReportContent
 from forensics_core.readers.report.summary import counted, seal_state
 from forensics_core.readers.report.text import markdown_table, plain
 

@@ -16,7 +16,7 @@ from forensics_core.readers.timeline.documents import container_entries, event_e
 from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_datetime
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 
-_MOST_EVENTS = 2_000
+_MAX_EVENTS = 2_000
 _LINE = 600
 """Characters of a line that are kept."""
 
@@ -36,7 +36,7 @@ class Bounds:
 
 
 @dataclass(slots=True)
-class Moments:
+class TimelineExcerpt:
     """What happened, and how much more of it there is in the bundle."""
 
     entries: list[TimelineEntry] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Moments:
 
 async def read_moments(
     bundle: BundleReader, missed: Missed, bounds: Bounds | None = None
-) -> Moments:
+) -> TimelineExcerpt:
     """Return what happened. What cannot be read is passed to `missed`."""
-    moments, bounds = Moments(), bounds or Bounds()
+    moments, bounds = TimelineExcerpt(), bounds or Bounds()
     capture = bundle.statement.predicate
     for time, word in ((capture.started_at, "began"), (capture.finished_at, "ended")):
         message = f"The capture {word}"
@@ -63,7 +63,7 @@ async def read_moments(
         ahead = correction(capture.clocks)
         moments.entries += [
             _shown(each._replace(time=each.time + ahead))
-            for each in (await event_entries(bundle))[:_MOST_EVENTS]
+            for each in (await event_entries(bundle))[:_MAX_EVENTS]
         ]
     except ForensicsError as error:
         missed(error)
@@ -73,7 +73,7 @@ async def read_moments(
 
 
 async def _of_container(
-    bundle: BundleReader, container: str, moments: Moments, missed: Missed, bounds: Bounds
+    bundle: BundleReader, container: str, moments: TimelineExcerpt, missed: Missed, bounds: Bounds
 ) -> None:
     try:
         moments.entries += [_shown(each) for each in await container_entries(bundle, container)]
@@ -92,7 +92,7 @@ async def _of_container(
 
 
 async def _last_lines(
-    bundle: BundleReader, artifact: Artifact, moments: Moments, most: int
+    bundle: BundleReader, artifact: Artifact, moments: TimelineExcerpt, most: int
 ) -> None:
     last: deque[TimelineEntry] = deque(maxlen=most)
     try:

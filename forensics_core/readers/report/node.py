@@ -11,7 +11,7 @@ from typing import Any
 from forensics_core._internal.text import printable
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
-from forensics_core.readers.context import MOST, items, part
+from forensics_core.readers.context import MAX_ITEMS, items, part
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings.node import KERNEL
 
@@ -24,7 +24,7 @@ _SAVED = 64 * 1024
 
 
 @dataclass(slots=True)
-class NodeStory:
+class NodeReport:
     """What the node said, each as a line for people."""
 
     lines: list[str] = field(default_factory=list)
@@ -32,9 +32,9 @@ class NodeStory:
     """Firewall rules as `nft` or `iptables-save` spell them, where they were saved so."""
 
 
-async def read_node(bundle: BundleReader, missed: list[ForensicsError]) -> NodeStory:
+async def read_node(bundle: BundleReader, missed: list[ForensicsError]) -> NodeReport:
     """Return what the bundle has of the node; what cannot be read is added to `missed`."""
-    story = NodeStory()
+    story = NodeReport()
     for name in (KERNEL, "node/ebpf.json", *_COUNTED):
         try:
             document = await load(bundle, name)
@@ -42,11 +42,11 @@ async def read_node(bundle: BundleReader, missed: list[ForensicsError]) -> NodeS
             missed.append(error)
             continue
         if isinstance(document, dict):
-            _tell(name, document, story)
+            _describe(name, document, story)
     return story
 
 
-def _tell(name: str, document: dict[str, Any], story: NodeStory) -> None:
+def _describe(name: str, document: dict[str, Any], story: NodeReport) -> None:
     if name == KERNEL:
         modules = items(part(document, "modules"), "loaded")
         release = _text(document.get("release"))
@@ -59,7 +59,7 @@ def _tell(name: str, document: dict[str, Any], story: NodeStory) -> None:
             _namespace(name, space, story)
 
 
-def _namespace(name: str, space: dict[str, Any], story: NodeStory) -> None:
+def _namespace(name: str, space: dict[str, Any], story: NodeReport) -> None:
     told = ", ".join(f"{_count(items(space, word))} {word}" for word in _COUNTED[name])
     whose = "the node's own network" if space.get("host") is True else "the pod's network"
     story.lines.append(f"{name}: {told} in {whose}")
@@ -71,7 +71,7 @@ def _namespace(name: str, space: dict[str, Any], story: NodeStory) -> None:
 
 def _count(rows: list[Any]) -> str:
     """Return how many there are, or that these are more than are looked at."""
-    return f"{len(rows)} or more" if len(rows) >= MOST else str(len(rows))
+    return f"{len(rows)} or more" if len(rows) >= MAX_ITEMS else str(len(rows))
 
 
 def _text(value: Any) -> str:

@@ -14,8 +14,8 @@ from importlib.resources import files
 
 from forensics_core._internal.units import human_size
 from forensics_core.readers.report.cards import cards, safe
+from forensics_core.readers.report.content import ContainerReport, ReportContent
 from forensics_core.readers.report.data import page_data
-from forensics_core.readers.report.story import ContainerStory, ReportContent
 from forensics_core.readers.report.summary import summary
 
 _SCRIPTS = ("dom.js", "changes.js", "processes.js", "timeline.js", "search.js")
@@ -30,7 +30,7 @@ _SECTIONS = (
     ("missing", "Not captured"),
     ("artifacts", "Artifacts"),
 )
-_MOST_ROWS = 5_000
+_MAX_ROWS = 5_000
 """Rows of a table that come from the manifest, which may have very many."""
 
 
@@ -108,7 +108,7 @@ def _summary(story: ReportContent) -> Iterator[str]:
     yield "</section>"
 
 
-def _changes(containers: Iterable[ContainerStory]) -> Iterator[str]:
+def _changes(containers: Iterable[ContainerReport]) -> Iterator[str]:
     yield _section("changes", "Changes")
     for number, container in enumerate(containers):
         changes = container.changes
@@ -122,7 +122,7 @@ def _changes(containers: Iterable[ContainerStory]) -> Iterator[str]:
     yield "</section>"
 
 
-def _processes(containers: Iterable[ContainerStory]) -> Iterator[str]:
+def _processes(containers: Iterable[ContainerReport]) -> Iterator[str]:
     yield _section("processes", "Processes")
     for number, container in enumerate(containers):
         tree = container.tree
@@ -188,7 +188,7 @@ def _missing(story: ReportContent) -> Iterator[str]:
         head,
         (
             [g.container or "", g.what, "yes" if g.requested else "no", g.reason, g.message]
-            for g in gaps[:_MOST_ROWS]
+            for g in gaps[:_MAX_ROWS]
         ),
         len(gaps),
     )
@@ -202,7 +202,7 @@ def _artifacts(story: ReportContent) -> Iterator[str]:
         ["Name", "Size", "Flags", "SHA-256"],
         (
             [one.name, human_size(one.original_size, digits=1), ", ".join(one.flags), one.sha256]
-            for one in artifacts[:_MOST_ROWS]
+            for one in artifacts[:_MAX_ROWS]
         ),
         len(artifacts),
     )
@@ -217,8 +217,8 @@ def _table(head: Iterable[str], rows: Iterable[Sequence[str]], total: int) -> It
     if not total:
         yield "<p>None.</p>"
         return
-    if total > _MOST_ROWS:
-        yield f"<p class=warning>The first {_MOST_ROWS:,} are shown.</p>"
+    if total > _MAX_ROWS:
+        yield f"<p class=warning>The first {_MAX_ROWS:,} are shown.</p>"
     cells = "".join(f"<th scope=col>{safe(cell)}</th>" for cell in head)
     yield f"<table><thead><tr>{cells}</tr></thead><tbody>"
     for row in rows:

@@ -10,9 +10,9 @@ from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.findings.documents import DocumentRow, number, rows, text, words
 
-MOST_PROCESSES = 5_000
+MAX_PROCESSES = 5_000
 """Processes of one container that a report shows; all are counted."""
-MOST_CONNECTIONS = 50
+MAX_CONNECTIONS = 50
 """Sockets of one process that are shown."""
 _COMMAND = 2000
 
@@ -127,7 +127,7 @@ def _note(row: Any, found: dict[int, list[str]]) -> None:
         line += f" to {_end(row.get('remote'))}"
     for pid in row["pids"]:
         lines = found.setdefault(pid, []) if isinstance(pid, int) else []
-        if len(lines) < MOST_CONNECTIONS:
+        if len(lines) < MAX_CONNECTIONS:
             lines.append(f"{line} {text(row.get('state'))}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from forensics_core._internal.text import printable
 from forensics_core.readers.clocks import disagreement
 from forensics_core.readers.findings.finding import Rule, Severity
-from forensics_core.readers.report.story import ContainerStory, ReportContent
+from forensics_core.readers.report.content import ContainerReport, ReportContent
 
 _RUNS = (Rule.RUNS_NOT_IN_IMAGE, Rule.RUNS_DELETED, Rule.RUNS_MEMFD)
 _NAMED = 3
@@ -82,7 +82,7 @@ def _connections_line(story: ReportContent) -> Iterator[str]:
         yield f"{told} out to public addresses: {_named(ends)}."
 
 
-def _changes(container: ContainerStory) -> Iterator[str]:
+def _changes(container: ContainerReport) -> Iterator[str]:
     totals, name = container.changes.totals, printable(container.name, 80)
     if not totals:
         return

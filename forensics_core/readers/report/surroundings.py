@@ -12,7 +12,7 @@ from typing import Any
 
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
-from forensics_core.readers.context import MOST, containers, items, load_pod, part, strings
+from forensics_core.readers.context import MAX_ITEMS, containers, items, load_pod, part, strings
 from forensics_core.readers.documents import load
 
 _DEEP = frozenset({"*", "escalate", "bind", "impersonate"})
@@ -73,12 +73,12 @@ def _fill(found: Surroundings, pod: dict[str, Any], documents: dict[str, dict[st
     spec, labels = part(pod, "spec"), part(pod, "metadata", "labels")
     _account(found, documents.get("serviceaccount", {}))
     _network(found, documents.get("network", {}), labels)
-    found.secrets = sorted(set(_secrets(spec)))[:MOST]
-    found.pod = list(_node_access(spec))[:MOST]
+    found.secrets = sorted(set(_secrets(spec)))[:MAX_ITEMS]
+    found.pod = list(_node_access(spec))[:MAX_ITEMS]
     found.siblings = [
         *_owners(documents.get("owners", {})),
         *_images(documents.get("images", {})),
-    ][:MOST]
+    ][:MAX_ITEMS]
     found.storage = [
         _name(claim) for claim in items(documents.get("storage", {}), "persistentVolumeClaims")
     ]
@@ -104,9 +104,9 @@ def _account(found: Surroundings, document: dict[str, Any]) -> None:
         where = "in the whole cluster" if wide else "in its namespace"
         for rule in items(role, "rules"):
             line = f"{_rule(rule)} {where} (by {_name(binding)}, {reference.get('name', '?')})"
-            if len(found.rights) < MOST:
+            if len(found.rights) < MAX_ITEMS:
                 found.rights.append(line)
-            if _is_powerful(rule) and len(found.powerful) < MOST:
+            if _is_powerful(rule) and len(found.powerful) < MAX_ITEMS:
                 found.powerful.append(line)
 
 
@@ -129,6 +129,7 @@ def _network(found: Surroundings, document: dict[str, Any], labels: dict[str, An
     for policy in items(document, "networkPolicies"):
         spec = part(policy, "spec")
         if selects(part(spec, "podSelector"), labels):
+            # What a policy restricts that does not say.
             types = ", ".join(strings(spec.get("policyTypes"))) or "Ingress"
             found.policies.append(f"{_name(policy)}: restricts {types}")
     if not found.policies:

@@ -8,7 +8,7 @@ from typing import Any
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Finding
-from forensics_core.readers.report.story import ReportContent
+from forensics_core.readers.report.content import ReportContent
 from forensics_core.readers.report.summary import summary
 from forensics_core.readers.report.surroundings import Surroundings
 

@@ -32,7 +32,7 @@ _NSRL = frozenset({"crc32", "productcode", "opsystemcode", "specialcode", "packa
 """Columns that only NSRL has."""
 
 
-class Standing(StrEnum):
+class HashReputation(StrEnum):
     """Which kind of list a hash is in."""
 
     GOOD = "known good"
@@ -51,7 +51,7 @@ class HashEntry(NamedTuple):
     """What the list calls it."""
 
 
-ListedHashes = Iterator[tuple[Standing, HashEntry]]
+ListedHashes = Iterator[tuple[HashReputation, HashEntry]]
 
 
 def read_list(path: Path) -> ListedHashes:
@@ -92,7 +92,7 @@ def _lines(file: TextIO) -> Iterator[str]:
 def _of_lines(lines: Iterable[str]) -> ListedHashes:
     for line in lines:
         if found := _PLAIN.fullmatch(line.strip()):
-            yield Standing.GOOD, _entry(found[1], found[2] or "")
+            yield HashReputation.GOOD, _entry(found[1], found[2] or "")
 
 
 def _of_table(first: str, lines: Iterator[str]) -> ListedHashes:
@@ -103,7 +103,7 @@ def _of_table(first: str, lines: Iterator[str]) -> ListedHashes:
     columns = [number for number, name in enumerate(names) if _algorithm_of(name)]
     columns.sort(key=lambda number: _ORDER.index(_algorithm_of(names[number])))
     labels = [number for number, name in enumerate(names) if name in _LABELS]
-    standing = Standing.GOOD if _NSRL & {*names} else Standing.IOC
+    standing = HashReputation.GOOD if _NSRL & {*names} else HashReputation.IOC
     headless = not columns
     for row in chain([head] if headless else [], rows):
         entry = _strongest(row, range(len(row)) if headless else columns)
@@ -147,7 +147,7 @@ def _of_document(path: Path) -> ListedHashes:
         raise UsageError(f"{path} is not JSON: {error}", hint="Export the list again") from error
     for digest, label in chain(_stix(document), _misp(document)):
         if len(digest) in _LENGTHS and _HEX.fullmatch(digest):
-            yield Standing.IOC, _entry(digest, label)
+            yield HashReputation.IOC, _entry(digest, label)
 
 
 def _stix(document: Any) -> Iterator[tuple[str, str]]:

@@ -22,26 +22,26 @@ from pathlib import Path
 
 from forensics_core.errors import UsageError
 from forensics_core.readers.digests import DigestTable
-from forensics_core.readers.scan.hashlists import HashEntry, Standing, read_list
+from forensics_core.readers.scan.hashlists import HashEntry, HashReputation, read_list
 
 MAX_HASHES = 8_000_000
 """Of all lists together: what fits into some 70 MiB."""
 MAX_LABELS = 50_000
 """Hashes whose lists say what they are of, and of which that is kept."""
 
-__all__ = ["KnownHashes", "Standing", "read_known"]
+__all__ = ["HashReputation", "KnownHashes", "read_known"]
 
 
 @dataclass(frozen=True, slots=True)
 class HashVerdict:
     """What the lists say of one file."""
 
-    standing: Standing
+    standing: HashReputation
     label: str = ""
     """What a list calls it, where that is kept. Hostile: escape it where it is shown."""
 
 
-NOT_KNOWN = HashVerdict(Standing.UNKNOWN)
+NOT_KNOWN = HashVerdict(HashReputation.UNKNOWN)
 """Of a file that is in no list."""
 
 
@@ -50,12 +50,12 @@ class KnownHashes:
 
     def __init__(self, most: int = MAX_HASHES) -> None:
         self._most = most
-        self._tables: dict[tuple[Standing, str], DigestTable] = {}
+        self._tables: dict[tuple[HashReputation, str], DigestTable] = {}
         self._labels: dict[str, str] = {}
         self.total = 0
         """Different hashes."""
 
-    def add(self, standing: Standing, entry: HashEntry) -> None:
+    def add(self, standing: HashReputation, entry: HashEntry) -> None:
         """Add a hash. Raises `UsageError` where there are too many."""
         table = self._tables.get((standing, entry.algorithm))
         if table is None:
@@ -68,7 +68,7 @@ class KnownHashes:
                 f"The lists have more than {self._most:,} hashes",
                 hint="Give them one after the other, or take out what the image cannot have",
             )
-        if entry.label and standing is Standing.IOC and len(self._labels) < MAX_LABELS:
+        if entry.label and standing is HashReputation.IOC and len(self._labels) < MAX_LABELS:
             self._labels[entry.digest] = entry.label[:200]
 
     @property
@@ -81,7 +81,7 @@ class KnownHashes:
 
         A file in lists of both kinds is an IOC.
         """
-        for standing in (Standing.IOC, Standing.GOOD):
+        for standing in (HashReputation.IOC, HashReputation.GOOD):
             for algorithm, digest in digests.items():
                 table = self._tables.get((standing, algorithm))
                 if table and digest and bytes.fromhex(digest) in table:
@@ -97,7 +97,7 @@ def read_known(lists: Iterable[str], most: int = MAX_HASHES) -> KnownHashes:
     known = KnownHashes(most)
     for given in lists:
         word, _, path = given.rpartition("=") if given.startswith(("good=", "ioc=")) else ("",) * 3
-        forced = {"good": Standing.GOOD, "ioc": Standing.IOC}.get(word)
+        forced = {"good": HashReputation.GOOD, "ioc": HashReputation.IOC}.get(word)
         empty = True
         for standing, entry in read_list(Path(path or given)):
             known.add(forced or standing, entry)

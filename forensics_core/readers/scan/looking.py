@@ -6,10 +6,10 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 
-from forensics_core.readers.scan.known import NOT_KNOWN, KnownHashes, Standing
+from forensics_core.readers.scan.known import NOT_KNOWN, HashReputation, KnownHashes
 from forensics_core.readers.scan.results import ScanCounts, ScannedKind, ScannedObject, ScanResult
 from forensics_core.readers.scan.rules import RuleMatch
-from forensics_core.readers.scan.session import Asked, ScanAnswer, ScanEngine
+from forensics_core.readers.scan.session import ScanAnswer, ScanEngine, ScanQuery
 from forensics_core.readers.scan.windows import WINDOW
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.sparse import SparseMap
@@ -65,7 +65,7 @@ class FileScanner:
 
     def finish(self, subject: ScannedObject, digests: Mapping[str, str] | None = None) -> None:
         """Tell of what passed, which was all of `subject`; `digests` are a file's, by algorithm."""
-        asked = Asked(subject, digests or {}, self._size)
+        asked = ScanQuery(subject, digests or {}, self._size)
         self._size = 0
         if self.engine:
             self.engine.end(asked)
@@ -94,16 +94,16 @@ class FileScanner:
             counts.timed_out_total += 1
             if len(counts.timed_out) < MAX_TIMED_OUT:
                 counts.timed_out.append(asked.subject.shown)
-        self._tell(asked, answer.found)
+        self._report(asked, answer.found)
 
-    def _tell(self, asked: Asked, found: list[RuleMatch]) -> None:
+    def _report(self, asked: ScanQuery, found: list[RuleMatch]) -> None:
         subject, verdict = asked.subject, NOT_KNOWN
         if self.known and subject.kind is ScannedKind.FILE:
             verdict = self.known.verdict(asked.digests)
             self.counts.standings[verdict.standing] += 1
         sha256 = asked.digests.get("sha256", "")
         self._results += [ScanResult(subject, one, sha256, verdict) for one in found]
-        worth_it = verdict.standing is Standing.IOC or self._every_file
+        worth_it = verdict.standing is HashReputation.IOC or self._every_file
         if worth_it and not found and subject.kind is ScannedKind.FILE:
             self._results.append(ScanResult(subject, None, sha256, verdict))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from forensics_core.readers.scan.known import NOT_KNOWN, HashVerdict, Standing
+from forensics_core.readers.scan.known import NOT_KNOWN, HashReputation, HashVerdict
 from forensics_core.readers.scan.rules import RuleMatch
 
 
@@ -63,7 +63,7 @@ class ScanResult:
             "path": subject.path,
         }
         row |= {"sha256": self.sha256} if self.sha256 else {}
-        if self.verdict.standing is not Standing.UNKNOWN or found is None:
+        if self.verdict.standing is not HashReputation.UNKNOWN or found is None:
             row["known"] = self.verdict.standing
         row |= {"label": self.verdict.label} if self.verdict.label else {}
         return row | (_found(found) if found else {})
@@ -94,7 +94,7 @@ class ScanCounts:
     windowed: int = 0
     """Files that did not fit into one window."""
     matches: int = 0
-    standings: Counter[Standing] = field(default_factory=Counter)
+    standings: Counter[HashReputation] = field(default_factory=Counter)
     """Files by what the lists say of them."""
     timed_out: list[str] = field(default_factory=list)
     """What the rules took too long for, the first of them."""

@@ -35,7 +35,7 @@ class EngineFailed(ForensicsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ScanQuery:
     """Something that the engine has not answered for yet."""
 
     subject: ScannedObject
@@ -48,7 +48,7 @@ class Asked:
 class ScanAnswer:
     """What the engine says of it."""
 
-    asked: Asked
+    asked: ScanQuery
     found: list[RuleMatch]
     timed_out: bool
     """Whether the rules took too long, and did not see all of it."""
@@ -64,7 +64,7 @@ class ScanEngine:
     def __init__(self, process: Process, pipe: BinaryIO) -> None:
         self._process = process
         self._pipe = pipe
-        self._asked: deque[Asked] = deque()
+        self._asked: deque[ScanQuery] = deque()
         assert process.stdout is not None  # noqa: S101  # it was asked for
         self._lines = BufferedByteReceiveStream(process.stdout)
         self._answered = anyio.Event()
@@ -78,7 +78,7 @@ class ScanEngine:
         """Go on at another place of the file."""
         self._pipe.write(engine.HEAD.pack(engine.SKIP, offset))
 
-    def end(self, asked: Asked) -> None:
+    def end(self, asked: ScanQuery) -> None:
         """Ask what is in the file."""
         self._asked.append(asked)
         self._pipe.write(engine.HEAD.pack(engine.END, 0))

@@ -26,9 +26,9 @@ NEAREST = "Logged Time of the Nearest Line"
 """Of a line that has no time itself."""
 CAPTURED = "Captured, no Time is Known"
 """Of a line that has none and no neighbour with one either."""
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 """Lines at the beginning of a log that wait for the first one with a time: 64 KiB each at most."""
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 
 
 def log_artifacts(bundle: BundleReader, container: str) -> list[Artifact]:
@@ -89,7 +89,7 @@ class _DatedLog:
         else:
             self._waiting.append(line)
             self._size += len(line)
-            if len(self._waiting) >= MOST_WAITING or self._size > _MOST_BYTES:
+            if len(self._waiting) >= MAX_WAITING or self._size > _MAX_BYTES:
                 yield from self.end()
 
     def end(self) -> Iterator[TimelineEntry]:

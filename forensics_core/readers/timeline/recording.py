@@ -20,7 +20,7 @@ WHAT = "Recorded Time"
 _FILES = {"write": "written", "closeWrite": "closed after writing", "openExec": "opened to be run"}
 _PROCESSES = {"fork", "exec", "exit", "process", "gone"}
 _SOCKETS = {"socketOpened", "socketState", "socketClosed"}
-_SHOWN = 2000
+_MAX_COMMAND = 2000
 """Characters of a command."""
 
 
@@ -79,7 +79,7 @@ def _parent(row: dict[str, Any]) -> str:
 def _command(row: dict[str, Any]) -> str:
     words = row.get("cmdline")
     command = " ".join(text(word) for word in words) if isinstance(words, list) else ""
-    return f": {command[:_SHOWN]}" if command else ""
+    return f": {command[:_MAX_COMMAND]}" if command else ""
 
 
 def _outcome(row: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from forensics_core.readers.timeline.entry import (
 
 SEEN = "Time Seen"
 """When the capture looked: it may have been there for long."""
-_SHOWN = 2000
+_MAX_COMMAND = 2000
 """Characters of a command."""
 
 
@@ -91,4 +91,4 @@ def _session(row: DocumentRow) -> str:
     on = " on a terminal" if row.get("terminal") is True else ""
     unknown = "" if row.get("id") else ", which the runtime knows nothing of"
     pid = f" of process {row['pid']}" if isinstance(row.get("pid"), int) else ""
-    return f"session{pid}{user}{on}, {state}{unknown}: {command[:_SHOWN]}"
+    return f"session{pid}{user}{on}, {state}{unknown}: {command[:_MAX_COMMAND]}"

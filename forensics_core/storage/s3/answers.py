@@ -22,14 +22,13 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiohttp import ClientPayloadError
 
 from forensics_core.storage.budget import MIB
-from forensics_core.storage.objects import Answered
-from forensics_core.storage.traffic import Traffic
+from forensics_core.storage.objects import ClockSample, Traffic
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 
-LONGEST = 32 * MIB
+MAX_ANSWER = 32 * MIB
 """Bytes of an answer that is no object: a page of a listing has one MiB or two."""
 
 progress: ContextVar[Callable[[], None]] = ContextVar("progress", default=lambda: None)
@@ -79,8 +78,8 @@ async def _all_of(response: Any) -> bytes:
             progress.get()()
             blocks.append(block)
             size += len(block)
-            if size > LONGEST:
-                raise ClientPayloadError(f"an answer has more than {LONGEST // MIB} MiB")
+            if size > MAX_ANSWER:
+                raise ClientPayloadError(f"an answer has more than {MAX_ANSWER // MIB} MiB")
     # Closed, not given back: a connection with half an answer in it would spoil the next request.
     except BaseException:
         response.close()
@@ -94,7 +93,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
         return body
     try:
         # Bounded: 32 MiB of gzip can unpack to 32 GiB.
-        return zlib.decompressobj(wbits=31).decompress(body, LONGEST)
+        return zlib.decompressobj(wbits=31).decompress(body, MAX_ANSWER)
     except zlib.error:
         return body  # It is parsed as what it is, and told to be no answer.
 
@@ -145,21 +144,21 @@ class ServiceClock:
     """Hears every answer that `client` gets, refusals included."""
 
     def __init__(self, client: S3Client) -> None:
-        self._first: Answered | None = None
-        self._last: Answered | None = None
-        client.meta.events.register("after-call.s3", self._hear)
+        self._first: ClockSample | None = None
+        self._last: ClockSample | None = None
+        client.meta.events.register("after-call.s3", self._heard)
 
     @property
-    def answered(self) -> Sequence[Answered]:
+    def clock_samples(self) -> Sequence[ClockSample]:
         """The first and the last answer that had a date."""
         return [self._first, self._last] if self._first and self._last else []
 
-    def _hear(self, parsed: dict[str, Any], **_: object) -> None:
+    def _heard(self, parsed: dict[str, Any], **_: object) -> None:
         """Note an answer; a date that is none is passed over."""
         said = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
         try:
             date = parsedate_to_datetime(said).astimezone(UTC)
         except (ValueError, OverflowError):
             return
-        self._last = Answered(date, datetime.now(UTC), anyio.current_time())
+        self._last = ClockSample(date, datetime.now(UTC), anyio.current_time())
         self._first = self._first or self._last

@@ -23,14 +23,12 @@ from botocore.handlers import add_expect_header
 from forensics_core._internal.units import parse_size
 from forensics_core.errors import UsageError
 from forensics_core.storage.budget import MIB
-from forensics_core.storage.objects import MAX_ENTRIES
+from forensics_core.storage.objects import MAX_ENTRIES, Traffic
 from forensics_core.storage.s3.answers import AnswerSession, bound_redirects, count_answers
 from forensics_core.storage.s3.endpoints import remember_endpoints
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
 from forensics_core.storage.s3.session import make_session
-from forensics_core.storage.s3.signing import sign_and_send_plainly
-from forensics_core.storage.traffic import Traffic
 from forensics_core.version import __version__
 
 if TYPE_CHECKING:
@@ -112,7 +110,6 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         client.meta.events.unregister("before-call.s3", add_expect_header)
         bound_redirects(client)
         remember_endpoints(client)
-        sign_and_send_plainly(client)
         if access.traffic:
             count_answers(client, access.traffic)
         # Keys that were given in so many words have no file that could be read again.

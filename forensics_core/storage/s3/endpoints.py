@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-MOST = 256
+MAX_KNOWN = 256
 """Answers that are kept: an operator has a dozen operations, and some buckets."""
 _BY_OBJECT = {"Key", "Prefix"}
 """Parameters that none of AWS's rules asks for, which is why `session` removes them; a user's own
@@ -40,7 +40,7 @@ def _remembering(resolver: Any) -> _Gather:
         source = str(asked.get("CopySource"))
         key = operation.name, asked.get("Bucket"), source, *builtins.values()
         if key not in known:
-            if len(known) >= MOST:
+            if len(known) >= MAX_KNOWN:
                 known.clear()
             known[key] = await gather(operation, asked, context)
         return dict(known[key])

@@ -52,7 +52,7 @@ _NO_CREDENTIALS = (
 )
 # Some come with a status of 4xx, which otherwise is final: an expired token is renewed by the next
 # try, a 409 says that somebody is writing at this moment.
-_BRIEFLY = {
+_PASSING = {
     "SlowDown",
     "InternalError",
     "RequestTimeout",
@@ -104,7 +104,7 @@ def passing(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         # 501: what was asked for is not implemented, and will not be a moment later.
         broken = status_of(error) >= 500 and status_of(error) != 501
-        return code_of(error) in _BRIEFLY or broken or status_of(error) == 429
+        return code_of(error) in _PASSING or broken or status_of(error) == 429
     # A certificate that does not fit will not in a minute, and credentials are not made by asking.
     if isinstance(error, SSLError) or about_credentials(error):
         return False
@@ -157,7 +157,7 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
         return _refusal(error, url, locking)
     if about_credentials(error):
         return no_credentials(error, url)
-    if (unfit := _unfit(error)) is not None:
+    if (unfit := _malformed(error)) is not None:
         # Nothing was sent: that says nothing of the service, which others may use well.
         return DestinationError(
             f"{url} cannot be asked for that: {unfit}", hint="Correct what the request asks for"
@@ -176,7 +176,7 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
     )
 
 
-def _unfit(error: BaseException) -> BaseException | None:
+def _malformed(error: BaseException) -> BaseException | None:
     """Return why a request cannot be spelled at all, such as a line end in a header."""
     said = error.kwargs.get("error") if isinstance(error, HTTPClientError) else error
     return said if isinstance(said, ParamValidationError | ValueError) else None

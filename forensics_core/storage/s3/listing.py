@@ -17,7 +17,7 @@ from forensics_core.storage.locate import S3Location
 from forensics_core.storage.objects import MAX_VERSIONS, StoredObject
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import explain, status_of
-from forensics_core.storage.s3.retries import Repeated, with_retries
+from forensics_core.storage.s3.retries import RequestFailed, with_retries
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -52,7 +52,7 @@ class PrefixListing:
             if not entries:
                 # Some gateways answer like this whatever is there.
                 entries = await self._current(begin, only, versions=False)
-        except Repeated as failure:
+        except RequestFailed as failure:
             status = status_of(failure.cause)
             if status not in _NO_VERSIONS:
                 raise explain(failure.cause, self._place.url) from failure.cause
@@ -69,7 +69,7 @@ class PrefixListing:
         parse = partial(_objects, version_known=not versions)
         try:
             return await self._pages(self._client.list_objects_v2, parse, begin, only)
-        except Repeated as failure:
+        except RequestFailed as failure:
             raise explain(failure.cause, self._place.url) from failure.cause
 
     async def _pages(

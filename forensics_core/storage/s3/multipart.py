@@ -19,7 +19,7 @@ from forensics_core._internal.tasks import finish_despite_cancel
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, incomplete_answer
 from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.retries import Repeated, with_retries
+from forensics_core.storage.s3.retries import RequestFailed, with_retries
 from forensics_core.storage.s3.traits import Traits
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Multipart:
             try:
                 await with_retries(self._begin_once, self._access)
                 return
-            except Repeated as failure:
+            except RequestFailed as failure:
                 cause = failure.cause
                 if not self._traits.step_down(cause, asked, locking=locking):
                     raise explain(cause, self._request.url, locking=locking) from cause
@@ -115,5 +115,5 @@ class Multipart:
         """Return the answer; None where there is none."""
         try:
             return await with_retries(call, replace(self._access, attempts=ABORT_ATTEMPTS))
-        except Repeated:
+        except RequestFailed:
             return None

@@ -22,12 +22,12 @@ _FILES = {"shared-credentials-file", "config-file"}
 _REFUSED = {401, 403}
 _CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
 """Some of them come with status 400."""
-_MOST = 3
+_MAX_RENEWALS = 3
 """Times that one request is signed anew."""
 _SIGNED_WITH = "forensics-signed-with"
 
 RenewalKey = tuple[str, str, str | None]
-Load = Callable[[], Any]
+LoadCredentials = Callable[[], Any]
 
 
 def renew(client: S3Client, credentials: Any, profile: str | None) -> None:
@@ -54,7 +54,7 @@ def _from_file(method: str, profile: str | None) -> Any:
 class Renewal:
     """What one client signs with, kept as new as the file."""
 
-    def __init__(self, credentials: Any, load: Load) -> None:
+    def __init__(self, credentials: Any, load: LoadCredentials) -> None:
         self._credentials = credentials
         self._load = load
 
@@ -68,7 +68,7 @@ class Renewal:
         """Return 0, that is, at once, if a refused request is to be signed anew and repeated."""
         # A wrong key is refused like an old one, and a file may be written anew again and again:
         # that is no reason to ask for ever.
-        if attempts > _MOST or not _refused(response):
+        if attempts > _MAX_RENEWALS or not _refused(response):
             return None
         found = await to_thread.run_sync(self._load)
         if found is not None:

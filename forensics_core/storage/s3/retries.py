@@ -19,11 +19,11 @@ from forensics_core.storage.s3.parts import PartBody
 
 T = TypeVar("T")
 
-_SHORTEST, _FIRST, _LONGEST = 0.1, 0.4, 20.0
+_MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.1, 0.4, 20.0
 """Seconds of a pause: at least, after the first failure at most, and at most."""
 
 
-class Repeated(Exception):
+class RequestFailed(Exception):
     """A request failed for good.
 
     `unsure` says whether an earlier try may have been carried out, though nobody said so.
@@ -40,17 +40,17 @@ async def with_retries(
 ) -> T:
     """Return what `call` returns, trying again while it fails in a passing way.
 
-    Raises `Repeated`, which says what is known of the tries before.
+    Raises `RequestFailed`, which says what is known of the tries before.
     """
     unsure = False
     # Many collectors may meet the same overloaded bucket at once: their pauses differ widely.
-    backoff = Backoff(_FIRST, _LONGEST, least=_SHORTEST)
+    backoff = Backoff(_FIRST_PAUSE, _MAX_PAUSE, least=_MIN_PAUSE)
     for number in range(1, access.attempts + 1):
         try:
             return await _until_no_progress(call, access.progress_timeout, body)
         except FAILURES as error:
             if number == access.attempts or not passing(error):
-                raise Repeated(error, unsure=unsure) from error
+                raise RequestFailed(error, unsure=unsure) from error
             unsure = unsure or ambiguous(error)
         await anyio.sleep(backoff.next())
     raise AssertionError("unreachable")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiobotocore.session import AioSession
 from botocore.exceptions import PartialCredentialsError
-from botocore.loaders import Loader
+from botocore.loaders import JSONFileLoader, Loader
 from botocore.utils import parse_timestamp
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def make_session(access: S3Access) -> AioSession:
         raise PartialCredentialsError(provider="S3Access", cred_var="a key, or its secret")
     parsers = session.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=_timestamp)
-    loader = _Models(_folders(session))
+    loader = _Models(_folders(session), file_loader=_PlainFiles())
     session.register_component("data_loader", loader)
     _forget_unread(loader.load_service_model("s3", "service-2"))
     _share_endpoints(loader.load_service_model("s3", "endpoint-rule-set-1"))
@@ -114,6 +115,17 @@ def _folders(session: AioSession) -> list[str]:
         for path in (paths or "").split(os.pathsep)
         if path
     ]
+
+
+class _PlainFiles(JSONFileLoader):
+    """Makes plain dictionaries of what it reads: botocore's ordered ones take twice the time."""
+
+    def load_file(self, file_path: str) -> Any:
+        """Return what a file holds, whose path lacks the ending; None where there is none."""
+        for ending, opening in ((".json", open), (".json.gz", gzip.open)):
+            with suppress(FileNotFoundError), opening(file_path + ending, "rb") as file:
+                return json.loads(file.read())
+        return None
 
 
 class _Models(Loader):

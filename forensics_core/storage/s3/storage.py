@@ -14,7 +14,7 @@ from forensics_core.api.order import Encryption, Retention
 from forensics_core.storage.blocks import rechunk
 from forensics_core.storage.budget import MIB, ByteBudget
 from forensics_core.storage.locate import S3Location
-from forensics_core.storage.objects import Answered, ObjectWriter, StoredObject, check_name
+from forensics_core.storage.objects import ClockSample, ObjectWriter, StoredObject, check_name
 from forensics_core.storage.s3.answers import ServiceClock
 from forensics_core.storage.s3.client import S3Access, from_environ, s3_client
 from forensics_core.storage.s3.download import Download, explain_reading
@@ -22,7 +22,7 @@ from forensics_core.storage.s3.failures import explain, incomplete_answer, statu
 from forensics_core.storage.s3.listing import PrefixListing
 from forensics_core.storage.s3.parts import PartBody
 from forensics_core.storage.s3.request import ObjectRequest, object_parameters, require_fit
-from forensics_core.storage.s3.retries import Repeated, with_retries
+from forensics_core.storage.s3.retries import RequestFailed, with_retries
 from forensics_core.storage.s3.traits import Traits
 from forensics_core.storage.s3.upload import S3Upload, put_once, upload, version_of
 
@@ -104,9 +104,9 @@ class S3Storage:
         return share if self._budget.came_back or share > _HALF else None
 
     @property
-    def answered(self) -> Sequence[Answered]:
+    def clock_samples(self) -> Sequence[ClockSample]:
         """The first and the last answer of the service, where its clock is listened to."""
-        return self._clock.answered if self._clock else ()
+        return self._clock.clock_samples if self._clock else ()
 
     async def check(self) -> None:
         """Find out whether the service answers and the bucket exists.
@@ -119,7 +119,7 @@ class S3Storage:
                 lambda: self._client.head_bucket(Bucket=self._place.bucket, **self._owner),
                 replace(self._access, progress_timeout=_PROBE_TIMEOUT, attempts=2),
             )
-        except Repeated as failure:
+        except RequestFailed as failure:
             if status_of(failure.cause) not in _REFUSALS:
                 raise explain(failure.cause, self.url) from failure.cause
 
@@ -159,7 +159,7 @@ class S3Storage:
 
         try:
             answer = await with_retries(put, self._access, body=body)
-        except Repeated as failure:
+        except RequestFailed as failure:
             # Any answer but 412 says nothing of conditions, and the next object will meet it, too.
             self._traits.step_down(failure.cause, replace(self._traits), locking=request.locking)
             return None
@@ -206,7 +206,7 @@ class S3Storage:
         head = partial(self._client.head_object, ChecksumMode="ENABLED", **where, **self._owner)
         try:
             answer: Any = await with_retries(head, self._access)
-        except Repeated as failure:
+        except RequestFailed as failure:
             raise explain_reading(failure.cause, self.url + name) from failure.cause
         if answer.get("ContentLength") is None:
             raise incomplete_answer(self.url + name, "Content-Length")
@@ -226,7 +226,7 @@ class S3Storage:
                 if self._access.traffic:
                     self._access.traffic.size += len(piece)
                 yield piece
-        except Repeated as failure:
+        except RequestFailed as failure:
             if status_of(failure.cause) != _BEYOND_THE_END:
                 raise explain_reading(failure.cause, url) from failure.cause
         finally:

@@ -29,7 +29,7 @@ from forensics_core.storage.s3.session import make_session
 if TYPE_CHECKING:
     from aiobotocore.session import AioSession
 
-SHORTEST, LONGEST = 900, 43_200
+MIN_SECONDS, MAX_SECONDS = 900, 43_200
 """Seconds that a session may have."""
 ORDINARY = 3_600
 """What every role allows, and all that one allows which is assumed from another."""
@@ -42,7 +42,9 @@ _ADDS = (
     "s3:AbortMultipartUpload",
     "s3:ListMultipartUploadParts",
 )
+# S3 asks KMS in the caller's name, and has to decrypt parts to join them.
 _ENCRYPTS = ("kms:GenerateDataKey", "kms:Decrypt")
+# 'The requested DurationSeconds exceeds the MaxSessionDuration set for this role'
 _TOO_LONG = "DurationSeconds"
 
 
@@ -56,7 +58,7 @@ class StsAccess:
     endpoint_url: str | None = None
     region: str | None = None
     ca_bundle: str | None = None
-    patience: float = 10.0
+    timeout: float = 10.0
     """Seconds for each request."""
 
 
@@ -96,6 +98,7 @@ class SessionCredentials:
 
 def session_policy(role_arn: str, location: str) -> dict[str, Any]:
     """Return the policy that leaves nothing of a role's rights but adding objects at `location`."""
+    # `aws`; those of China and of the US government have partitions of their own.
     partition = role_arn.split(":")[1]
     bucket, _, prefix = location.removeprefix("s3://").strip("/").partition("/")
     objects = f"arn:{partition}:s3:::{bucket}/{_literal(f'{prefix}/' if prefix else '')}*"
@@ -119,7 +122,7 @@ async def assume_role(access: StsAccess, request: SessionRequest) -> SessionCred
     They last as long as was asked for, or an hour where the role allows no more. Raises
     `AccessDenied` if the role may not be assumed, `DestinationUnreachable`, `UsageError`.
     """
-    seconds = min(max(request.seconds, SHORTEST), LONGEST)
+    seconds = min(max(request.seconds, MIN_SECONDS), MAX_SECONDS)
     try:
         return await _assume(access, request, seconds)
     except ClientError as error:
@@ -132,6 +135,7 @@ async def assume_role(access: StsAccess, request: SessionRequest) -> SessionCred
 
 
 async def _assume(access: StsAccess, request: SessionRequest, seconds: int) -> SessionCredentials:
+    # Without blanks: STS takes 2,048 characters.
     policy = json.dumps(session_policy(access.role_arn, request.location), separators=(",", ":"))
     asked: dict[str, Any] = {
         "RoleArn": access.role_arn,
@@ -142,9 +146,10 @@ async def _assume(access: StsAccess, request: SessionRequest, seconds: int) -> S
     try:
         session = await to_thread.run_sync(_session, access)
         config = AioConfig(
-            connect_timeout=access.patience,
-            read_timeout=access.patience,
+            connect_timeout=access.timeout,
+            read_timeout=access.timeout,
             retries={"total_max_attempts": 2},
+            # The token is all that proves who asks: there may be no key to sign with.
             signature_version=UNSIGNED if access.web_identity else None,
         )
         verify = trust(S3Access(endpoint_url=access.endpoint_url, ca_bundle=access.ca_bundle))
@@ -152,6 +157,7 @@ async def _assume(access: StsAccess, request: SessionRequest, seconds: int) -> S
             "sts", endpoint_url=access.endpoint_url, config=config, verify=verify
         ) as client:
             if access.web_identity:
+                # Read each time: the kubelet writes a new one before the old one expires.
                 token = await to_thread.run_sync(_token)
                 answer = await client.assume_role_with_web_identity(WebIdentityToken=token, **asked)
             else:

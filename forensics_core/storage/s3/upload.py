@@ -33,7 +33,7 @@ from forensics_core.storage.s3.failures import (
 from forensics_core.storage.s3.multipart import Multipart
 from forensics_core.storage.s3.parts import PartBody, capacity, part_size
 from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.retries import Repeated, with_retries
+from forensics_core.storage.s3.retries import RequestFailed, with_retries
 from forensics_core.storage.s3.traits import CRC64, Traits
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SMALL = 64 * 1024
 """Bytes that are summed and hashed in the event loop: within a tenth of a millisecond."""
-LOOKS = 2
+LOOK_ATTEMPTS = 2
 """Tries to look whether an object was stored though nobody said so."""
-LOOK_AGAIN = 5.0
+MAX_LOOK_PAUSE = 5.0
 """Seconds at most between two looks for an object that is being joined."""
 
 
@@ -196,7 +196,7 @@ class S3Upload:
 
         try:
             answer = await self._asked(send, self._access, body)
-        except Repeated as failure:
+        except RequestFailed as failure:
             raise explain(failure.cause, self._request.url) from failure.cause
         self._leaving -= room
         self._budget.gone(room)
@@ -215,7 +215,7 @@ class S3Upload:
             asked = replace(self._traits)
             try:
                 return await with_retries(call, access, body=body)
-            except Repeated as failure:
+            except RequestFailed as failure:
                 locking = self._request.locking
                 if not self._traits.step_down(failure.cause, asked, locking=locking):
                     raise
@@ -228,7 +228,7 @@ class S3Upload:
             crc = _base64(self._crc)
             return await put_once(self._client, self._request, self._traits, body, crc)
 
-        return await self._finally(put, body)
+        return await self._until_visible(put, body)
 
     async def _complete(self) -> Any:
         # Sorted: parts arrive in any order, and S3 refuses a list that is not ascending.
@@ -243,7 +243,7 @@ class S3Upload:
                 MultipartUpload={"Parts": parts},
             )
 
-        return await self._finally(complete, joining=len(parts))
+        return await self._until_visible(complete, joining=len(parts))
 
     def _whole(self) -> dict[str, Any]:
         """Return by what a store that knows the checksum compares the whole object."""
@@ -255,7 +255,9 @@ class S3Upload:
             "MpuObjectSize": self._size,
         }
 
-    async def _finally(self, call: Any, body: PartBody | None = None, *, joining: int = 0) -> Any:
+    async def _until_visible(
+        self, call: Any, body: PartBody | None = None, *, joining: int = 0
+    ) -> Any:
         """Do what makes the object visible, and settle the case that an answer was lost.
 
         `joining` is how many parts the service has to put together meanwhile.
@@ -265,7 +267,7 @@ class S3Upload:
             return await self._asked(
                 call, replace(self._access, progress_timeout=progress_timeout), body
             )
-        except Repeated as failure:
+        except RequestFailed as failure:
             appears = joining > 0 and may_appear(failure.cause, unsure=failure.unsure)
             if appears or failure.unsure or ambiguous(failure.cause):
                 settling = self._access.settling if appears else 0
@@ -284,7 +286,7 @@ class S3Upload:
         """
         try:
             answer = await self._look(settling)
-        except Repeated as failure:
+        except RequestFailed as failure:
             taken = status_of(cause) == 412 or code_of(cause) == "NoSuchUpload"
             if taken and status_of(failure.cause) in {401, 403}:
                 return {}
@@ -302,14 +304,14 @@ class S3Upload:
             try:
                 return await with_retries(
                     lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
-                    replace(self._access, attempts=LOOKS),
+                    replace(self._access, attempts=LOOK_ATTEMPTS),
                 )
-            except Repeated as failure:
+            except RequestFailed as failure:
                 hopeless = status_of(failure.cause) not in {0, 404, 500, 502, 503, 504}
                 if hopeless or anyio.current_time() >= end:
                     raise
             await anyio.sleep(pause)
-            pause = min(2 * pause, LOOK_AGAIN)
+            pause = min(2 * pause, MAX_LOOK_PAUSE)
 
 
 async def put_once(

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.page import GOALS, block
+from bench.goals import GOALS
+from bench.page import block
 from bench.sink import ROOT
 from lab.docker import DockerEngine
 

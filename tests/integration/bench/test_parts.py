@@ -25,7 +25,7 @@ def test_every_case_fills_its_own_place(docker: DockerEngine, docs: Path) -> Non
     assert done.returncode == 0, done.stderr
     page = docs / "performance.md"
     assert measured(page) == {"setting", "goals", *(case.name for case in CASES)}
-    pictures = {f"bench-{case.name}.png" for case in CASES}
+    pictures = {"bench-goals.png", *(f"bench-{case.name}.png" for case in CASES)}
     assert {path.name for path in (docs / "images").iterdir()} == pictures
     assert OURS.title in block(page, "mixed-gigabit")
     assert "over HTTP at 1 Gbit/s" in block(page, "mixed-gigabit")
@@ -34,11 +34,12 @@ def test_every_case_fills_its_own_place(docker: DockerEngine, docs: Path) -> Non
 
 @pytest.mark.timeout(240)
 def test_each_step_of_a_capture_is_timed(docker: DockerEngine, docs: Path) -> None:
-    done = python("bench", "--quick", "--only", "profile", "--docs", docs, docker=docker)
+    options = ("--only", "profile", "--subject", "mixed", "--docs", docs)
+    done = python("bench", "--quick", *options, docker=docker)
     assert done.returncode == 0, done.stderr
     page = docs / "performance.md"
-    assert measured(page) == {"setting", "goals", "profile"}
-    steps = [line.split(" | ")[0].strip("| ") for line in block(page, "profile").splitlines()]
+    assert measured(page) == {"setting", "goals", "profile-mixed"}
+    steps = [line.split(" | ")[0].strip("| ") for line in block(page, "profile-mixed").splitlines()]
     assert {
         "GNU tar reads the tree, cached",
         "zstd, level 1",
@@ -46,9 +47,12 @@ def test_each_step_of_a_capture_is_timed(docker: DockerEngine, docs: Path) -> No
         "the index, with the SHA-256 of each file",
         "upload over HTTP, one object of noise",
         "upload over HTTPS, the same",
+        "the same bytes into a socket, nothing else",
         "a capture of almost nothing",
+        "Python's start, with `asyncio`",
     } <= set(steps)
     assert float(goals(page)["upload"]) > 0
+    assert float(goals(page)["nothing"]) > 0
 
 
 @pytest.mark.timeout(240)
@@ -59,6 +63,8 @@ def test_one_file_of_a_large_archive_takes_little(docker: DockerEngine, tmp_path
     assert readings.stored > 8 * MiB
     for reading in readings.each:
         assert cat.SIZE < reading.fetched < 6 * MiB
+        assert reading.requests > 2
+    assert {reading.requests for reading in readings.listings} == {2}
     assert cat.finding(readings).goals["cat-fetched"] == max(
         reading.fetched / MiB for reading in readings.each
     )

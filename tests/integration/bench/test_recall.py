@@ -34,7 +34,7 @@ def check(found: Round) -> None:
         assert of(found.verdicts[name], TraceOutcome.SILENT) == set(), name
         # A name alone could be anything: what is not home is told as well.
         lost = [each for each in found.verdicts[name] if each.outcome is not TraceOutcome.BYTES]
-        assert {each.planted.trace.id for each in lost if not each.told} == set(), name
+        assert {each.planted.trace.id for each in lost if not each.reported} == set(), name
     assert {name for name, is_seen in found.seen.items() if not is_seen} == set(), "by the rules"
     assert len(found.seen) >= 20, "not every kernel has everything"
 

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from collector.docker.runtime import DockerRuntime, open_docker
-from collector.gaps.standing import KERNEL, MEMORY
+from collector.gaps.inherent import KERNEL, MEMORY
 from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Capture, Statement
 from lab.docker import DockerEngine

@@ -69,7 +69,12 @@ async def collect(
     references = [f"docker://{container}" for container in containers]
     options = options or CaptureOptions()
     named = CaptureOptions(
-        options.artifacts, options.compression, bundle.folder.name, "", options.reason
+        options.artifacts,
+        options.compression,
+        bundle.folder.name,
+        "",
+        options.reason,
+        layer_seconds=60,
     )
     return await capture_container(*references, to=str(bundle.folder.parent), options=named)
 
@@ -176,7 +181,8 @@ async def test_a_container_that_does_not_run(
     empty = {"logs/stdout.log", "logs/stderr.log"}
     created = STILL - unmounted - {"logs/json-file.log"} | empty
     assert files(bundle) == (STILL if state == "exited" else created)
-    assert bundle.gaps() == {"processes": "NotRunning", "network": "NotRunning"}
+    still = ("processes", "network", "node/")
+    assert bundle.gaps() == dict.fromkeys(still, "NotRunning")
     names = bundle.tar(bundle.capture.containers[0].name).getnames()
     assert ("./last" in names, "./etc/passwd" in names) == (state == "exited", state == "created")
     rootfs = next(a for a in bundle.capture.artifacts if "rootfs.tar" in a.name)
@@ -254,6 +260,7 @@ def order_for(bundle: Bundle, *containers: str, **more: object) -> WorkOrder:
                 for number, container in enumerate(containers)
             ],
             "artifacts": ARTIFACTS,
+            "layer_seconds": 60,
             **more,
         }
     )
@@ -362,12 +369,15 @@ async def test_a_stream_is_cut_at_the_deadline_and_kept(
 
     async with docker.container(image) as container:
         found = await runtime.find(f"docker://{container}")
-        writer = BundleWriter(LocalStorage(bundle.folder))
-        deadline = anyio.current_time() + 0.3
+    for seconds in (0.3, 3, 30):  # until a line came in time
+        writer = BundleWriter(LocalStorage(bundle.folder / f"{seconds}"))
+        deadline = anyio.current_time() + seconds
         capture = ContainerCapture("web", found, runtime, writer, Compression.NONE, deadline)
         kind = ArtifactKind.LOGS
         await capture.add("logs/x", kind, endless(), method="test", media_type="text/plain")
-    (artifact,) = writer.artifacts
+        (artifact,) = writer.artifacts
+        if artifact.size:
+            break
     assert artifact.flags == (Flag.TRUNCATED,) and artifact.size > 0
     assert [(gap.reason, gap.requested) for gap in writer.not_captured] == [("Deadline", True)]
 

@@ -40,7 +40,7 @@ touch /srv/twin; chmod 0644 /etc/shadow; chmod 0600 /etc/shadow
 """What `lab.tamper` leaves out: renames, changes of type, a file copied up for nothing."""
 
 
-class Shop(Protocol):
+class TamperTarget(Protocol):
     """What the lab's engines have in common."""
 
     @property
@@ -60,7 +60,7 @@ class Place:
     """A runtime with an image."""
 
     scheme: str
-    engine: Shop
+    engine: TamperTarget
     image: str
 
     def reference(self, container: str) -> str:

@@ -26,7 +26,7 @@ from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.lease import LeaseTiming
-from forensics_core.operator.attempt.reads import KEPT_BYTES, Reads
+from forensics_core.operator.attempt.reads import MAX_KEPT_BYTES, Reads
 from forensics_core.operator.main import operate
 from forensics_core.operator.settings import Settings, Timings
 from forensics_core.storage.blocks import one
@@ -283,7 +283,7 @@ def timed(stage: Stage, **seconds: float) -> Settings:
 
 
 def reads_of(
-    cluster: ClusterConnection, kept_bytes: int = KEPT_BYTES, retry_read: float = 0.5
+    cluster: ClusterConnection, kept_bytes: int = MAX_KEPT_BYTES, retry_read: float = 0.5
 ) -> Reads:
     """Return an operator's reads of a cluster."""
     return Reads(cluster, Timings().fresh, timedelta(seconds=retry_read), kept_bytes)

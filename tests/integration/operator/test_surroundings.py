@@ -11,7 +11,7 @@ import pytest
 
 from forensics_core.kube.connection import connect
 from forensics_core.operator.attempt.reads import Reads
-from forensics_core.operator.containment.enforcement import TOLD, UNKNOWN
+from forensics_core.operator.containment.enforcement import DECLARED, UNKNOWN
 from forensics_core.operator.containment.surroundings import Enforcers, look_around
 from forensics_loopback import Fault, LoopbackCluster
 from tests.integration.operator.stage import reads_of
@@ -45,7 +45,7 @@ def service(name: str, note: str = "") -> dict[str, Any]:
 
 
 async def test_the_word_of_the_settings_needs_no_request(around: Around) -> None:
-    assert await Enforcers(around.reads, "enforced").look() is TOLD
+    assert await Enforcers(around.reads, "enforced").look() is DECLARED
     assert around.asked() == 0
 
 

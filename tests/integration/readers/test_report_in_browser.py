@@ -10,8 +10,8 @@ import pytest
 from anyio import to_thread
 
 from forensics_core.bundle.reader import open_bundle
+from forensics_core.readers.report.content import read_content
 from forensics_core.readers.report.page import page
-from forensics_core.readers.report.story import tell
 from lab.report_page import violations
 from lab.slack_page.browser import Tab, browser_tab
 from tests.unit.readers.evidence import change, process, socket, write_evidence
@@ -57,7 +57,7 @@ async def report(folder: Path, many: int) -> str:
     ]
     await write_evidence(folder / "bundle", changes(many), processes, sockets)
     async with open_bundle(str(folder / "bundle")) as bundle:
-        story = await tell(bundle)
+        story = await read_content(bundle)
     content = await to_thread.run_sync(lambda: "".join(page(story)))
     file = folder / "report.html"
     await to_thread.run_sync(file.write_text, content)

@@ -124,7 +124,7 @@ READERS = {
 }
 
 
-MOST = {"ls": 2, "ls of a folder": 5, "cat": 7}
+MOST = {"ls": 2, "ls of a folder": 3, "cat": 4}
 """Requests: the listing that tells versions apart, and the manifest; where the rows of the index
 are, its table of paths, and the mounts; of the archive where its frames are, and one of them."""
 

@@ -13,9 +13,9 @@ import pytest
 
 from lab.docker import DockerEngine
 from lab.slack_page.browser import Tab, browser_tab
+from lab.slack_page.demo import EPHEMERAL, THREAD, SlackDemo, check_rendering
+from lab.slack_page.demo import ROOT as MESSAGE
 from lab.slack_page.server import running_page
-from lab.slack_page.story import EPHEMERAL, THREAD, SlackStory, check_rendering
-from lab.slack_page.story import ROOT as MESSAGE
 from tests.integration.slackbot.setup import (
     INCIDENT,
     SlackSetup,
@@ -43,12 +43,12 @@ def page() -> None:
 
 
 @pytest.fixture
-async def story(setup: SlackSetup) -> AsyncIterator[SlackStory]:
+async def story(setup: SlackSetup) -> AsyncIterator[SlackDemo]:
     """The page of the setup's channel, in a browser; whoever types is Alice."""
     async with running_page(setup.slack, INCIDENT) as url, browser_tab() as tab:
         await tab.open(url)
         await tab.shows("#composer")
-        yield SlackStory(tab, "web-0")
+        yield SlackDemo(tab, "web-0")
 
 
 async def blocks_shown(tab: Tab) -> list[str]:
@@ -104,7 +104,7 @@ async def test_demo_from_command_to_verified_evidence(docker: DockerEngine, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_renders_every_message(setup: SlackSetup, story: SlackStory) -> None:
+async def test_renders_every_message(setup: SlackSetup, story: SlackDemo) -> None:
     async with setup.bot():
         for text in ("help", "whoami", "list", "prod/api-0 --dry-run", "web-0 -n shop"):
             await story.command(text)
@@ -131,7 +131,7 @@ async def test_renders_every_message(setup: SlackSetup, story: SlackStory) -> No
     await check_rendering(story.tab)
 
 
-async def test_form_is_filled_in_and_submitted(setup: SlackSetup, story: SlackStory) -> None:
+async def test_form_is_filled_in_and_submitted(setup: SlackSetup, story: SlackDemo) -> None:
     async with setup.bot():
         await story.command("")
         for field, name in (("namespace", "shop"), ("pod", "web-1"), ("containers", "app")):
@@ -146,7 +146,7 @@ async def test_form_is_filled_in_and_submitted(setup: SlackSetup, story: SlackSt
     await check_rendering(story.tab)
 
 
-async def test_cancel_asks_for_confirmation(setup: SlackSetup, story: SlackStory) -> None:
+async def test_cancel_asks_for_confirmation(setup: SlackSetup, story: SlackDemo) -> None:
     async with setup.bot():
         await story.command("web-0 -n shop")
         (made,) = await setup.made()
@@ -160,7 +160,7 @@ async def test_cancel_asks_for_confirmation(setup: SlackSetup, story: SlackStory
     assert setup.checkpoints()[0]["spec"]["cancel"] is True
 
 
-async def test_renders_home_and_shortcut(setup: SlackSetup, story: SlackStory) -> None:
+async def test_renders_home_and_shortcut(setup: SlackSetup, story: SlackDemo) -> None:
     async with setup.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(EPHEMERAL, "Asked for")
@@ -175,7 +175,7 @@ async def test_renders_home_and_shortcut(setup: SlackSetup, story: SlackStory) -
     await check_rendering(story.tab)
 
 
-async def test_another_user_approves_in_the_browser(setup: SlackSetup, story: SlackStory) -> None:
+async def test_another_user_approves_in_the_browser(setup: SlackSetup, story: SlackDemo) -> None:
     choose = """(user) => {
         const list = document.querySelector("header select");
         Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value").set.call(list, user);
@@ -192,14 +192,14 @@ async def test_another_user_approves_in_the_browser(setup: SlackSetup, story: Sl
     assert made["metadata"]["annotations"]["forensics.orkaproj.io/requested-by"] == "alice"
 
 
-async def test_detects_blocks_that_cannot_be_rendered(setup: SlackSetup, story: SlackStory) -> None:
+async def test_detects_blocks_that_cannot_be_rendered(setup: SlackSetup, story: SlackDemo) -> None:
     async with setup.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(MESSAGE, "shop/web-0")
         await check_rendering(story.tab)
         (root,) = setup.slack.workspace.roots()
         root.blocks.append({"type": "unheard-of"})
-        setup.slack.workspace.tell()
+        setup.slack.workspace.notify()
         await story.tab.js(
             """new Promise(resolve => {
                 const look = () => renderErrors.length ? resolve() : setTimeout(look, 20);

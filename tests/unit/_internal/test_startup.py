@@ -57,11 +57,19 @@ def test_pydantic_looks_for_no_plugins_unless_it_was_told_to(
     assert run(script, set_to) == {"disabled": kept}
 
 
-def test_what_is_loaded_is_not_looked_through_for_garbage_again() -> None:
+def test_what_is_loaded_is_not_looked_through_for_garbage() -> None:
     script = """
         import gc, json
-        from forensics_core._internal.startup import collect_garbage_rarely
-        collect_garbage_rarely()
-        print(json.dumps({"kept": gc.get_freeze_count() > 0, "first": gc.get_threshold()[0]}))
+        from forensics_core._internal.startup import without_garbage
+        looks = []
+        gc.callbacks.append(lambda phase, _: looks.append(phase))
+        with without_garbage():
+            kept = [[] for _ in range(100_000)]
+        print(json.dumps({
+            "looks": looks,
+            "kept": gc.get_freeze_count() > len(kept),
+            "goes on": gc.isenabled(),
+            "first": gc.get_threshold()[0],
+        }))
     """
-    assert run(script, {}) == {"kept": True, "first": 20_000}
+    assert run(script, {}) == {"looks": [], "kept": True, "goes on": True, "first": 50_000}

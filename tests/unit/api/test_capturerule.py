@@ -112,7 +112,7 @@ def test_a_template_has_nothing_that_each_capture_has_of_its_own(field: str) -> 
     "wrong",
     [
         {"namespaces": []},
-        {"namespaces": ["Shop"]},
+        {"namespaces": ["TamperTarget"]},
         {"namespaces": ["a"] * 17},
         {"events": []},
         {"events": ["Sneezed"]},

@@ -15,7 +15,7 @@ import zstandard
 
 from forensics_core._internal.flaws import Flaws
 from forensics_core._internal.strict_json import loads_document, loads_row
-from forensics_core.bundle.fetch import fetch, unfit_names
+from forensics_core.bundle.fetch import fetch, unusable_names
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import VerificationError
 from forensics_core.readers.changes import change_batches, changes
@@ -226,4 +226,4 @@ async def test_a_plain_copy_never_takes_the_name_of_a_folder(folder: Path, tmp_p
 
 
 def test_names_that_differ_in_case_only_are_fit_where_files_can_be() -> None:
-    assert unfit_names(["containers/Web/a", "containers/web/a", "back\\slash"]) == {}
+    assert unusable_names(["containers/Web/a", "containers/web/a", "back\\slash"]) == {}

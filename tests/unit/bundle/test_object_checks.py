@@ -14,16 +14,17 @@ import pytest
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.byte_check import BESIDE, PIECE
+from forensics_core.bundle.byte_check import BESIDE
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.object_checks import (
-    MOST_READ,
+    MAX_READ,
     SMALL,
     check_each,
     check_stored,
     compare,
     discard,
 )
+from forensics_core.bundle.unpacking import PIECE
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import (
     AccessDenied,
@@ -155,7 +156,7 @@ async def test_what_is_missing_or_named_like_nothing_is_told_apart(tmp_path: Pat
 
 async def test_what_is_too_large_to_be_read_again_is_another_content(tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file:
-        file.truncate(MOST_READ + 1)
+        file.truncate(MAX_READ + 1)
     assert await stored(tmp_path, ExpectedObject("a", DIGEST)) == [
         "a is stored with another content"
     ]

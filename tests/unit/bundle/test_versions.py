@@ -10,7 +10,7 @@ import pytest
 from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.bundle.seal import generate_key, sign
 from forensics_core.bundle.versions import (
-    MOST,
+    MAX_LOOKED_AT,
     choose_manifest,
     choose_sealed,
     history_of,
@@ -99,10 +99,10 @@ async def test_the_manifest_with_the_digest_counts_wherever_it_lies() -> None:
 
 
 async def test_however_many_manifests_are_added_few_are_read() -> None:
-    store = Versions(*[(MANIFEST, b"%d" % number) for number in range(10 * MOST)])
+    store = Versions(*[(MANIFEST, b"%d" % number) for number in range(10 * MAX_LOOKED_AT)])
     digest = hashlib.sha256(b"none of them").hexdigest()
     assert await choose_manifest(store, store.entries, digest, limit=LIMIT) == "0"
-    assert store.reads == MOST
+    assert store.reads == MAX_LOOKED_AT
 
 
 async def test_manifest_and_seal_that_belong_together_are_found() -> None:

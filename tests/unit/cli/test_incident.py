@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +16,7 @@ from forensics_core.checkpoints.options import CheckpointOptions
 from forensics_core.cli.incident_checkpoint import CAPTURE_OPTIONS, incident_checkpoint_command
 from forensics_core.cli.incident_status import (
     FEW,
-    News,
+    IncidentChanges,
     description,
     live_lines,
     raise_for_incident,
@@ -96,7 +96,7 @@ def test_on_a_small_terminal_phases_are_counted_sooner() -> None:
 
 
 def test_in_a_pipe_each_pod_is_told_once_and_each_change_of_the_counts() -> None:
-    news = News()
+    news = IncidentChanges()
     first = summed(one("a"), one("b", "Capturing"))
     assert list(news.lines(first)) == ["0 of 2 pods may be killed (1 Pending, 1 Capturing)"]
     assert list(news.lines(first)) == []
@@ -143,10 +143,8 @@ def test_many_pods_are_captured_with_all_options_of_one() -> None:
     one_pod = {each.name for each in checkpoint_command.params} - own
     assert one_pod <= {each.name for each in incident_checkpoint_command.params}
     assert {each.name for each in CAPTURE_OPTIONS} <= one_pod
-    options = set(inspect.signature(Cluster.checkpoint).parameters)
-    assert options - {"self", "pod", "namespace", "incident", "name"} == set(
-        CheckpointOptions.__annotations__
-    )
+    options = inspect.signature(Cluster.checkpoint, eval_str=True).parameters["options"]
+    assert options.annotation == Unpack[CheckpointOptions]
 
 
 def test_the_limit_is_the_librarys() -> None:

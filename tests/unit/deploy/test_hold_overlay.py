@@ -9,7 +9,7 @@ import pytest
 
 from forensics_core.kube.access import AccessRequest
 from forensics_core.kube.resources import CAPTURE_RULES, PODS
-from forensics_core.operator.rules.holding import NEEDED
+from forensics_core.operator.rules.pod_holds import NEEDED
 from tests.unit.deploy.manifests import HOLD, REPOSITORY, Manifest, called, manifests, one
 
 RELEASER = "Deployment forensics-operator/forensics-hold-releaser"

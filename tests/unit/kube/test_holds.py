@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from forensics_core.api.names import HOLD_FINALIZER, HOLD_LABEL
-from forensics_core.kube.holds import MOST_SECONDS, held_until, is_held, seconds_of
+from forensics_core.kube.holds import MAX_SECONDS, held_until, is_held, seconds_of
 
 DELETED = {"deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": 60}
 ASKED = 1767225600.0
@@ -19,12 +19,12 @@ ASKED = 1767225600.0
     [
         ("1", 1),
         ("600", 600),
-        ("601", MOST_SECONDS),
-        ("1000", MOST_SECONDS),
-        ("-1", MOST_SECONDS),
-        ("", MOST_SECONDS),
-        ("²", MOST_SECONDS),
-        ("soon", MOST_SECONDS),
+        ("601", MAX_SECONDS),
+        ("1000", MAX_SECONDS),
+        ("-1", MAX_SECONDS),
+        ("", MAX_SECONDS),
+        ("²", MAX_SECONDS),
+        ("soon", MAX_SECONDS),
     ],
 )
 def test_a_label_never_holds_for_longer_than_a_rule_may(text: str, seconds: int) -> None:
@@ -32,7 +32,7 @@ def test_a_label_never_holds_for_longer_than_a_rule_may(text: str, seconds: int)
 
 
 def test_a_pod_without_the_label_may_be_held_for_the_longest_time() -> None:
-    assert seconds_of(None) == seconds_of({}) == MOST_SECONDS
+    assert seconds_of(None) == seconds_of({}) == MAX_SECONDS
 
 
 @pytest.mark.parametrize(

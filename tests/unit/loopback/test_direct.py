@@ -7,7 +7,7 @@ import pytest
 from forensics_core.kube.listwatch import EventType
 from forensics_core.kube.resources import PODS
 from forensics_loopback import ApiError, LoopbackCluster
-from forensics_loopback.client.api import Changed
+from forensics_loopback.client.api import ObjectChanged
 from forensics_loopback.direct import DirectApi
 
 
@@ -15,7 +15,7 @@ async def test_an_older_version_replaces_nothing() -> None:
     cluster = LoopbackCluster()
     pod = cluster.seed_pod("web")
     cluster.patch("pods", "web", {"metadata": {"labels": {"a": "b"}}}, "default")
-    with pytest.raises(Changed):
+    with pytest.raises(ObjectChanged):
         await DirectApi(cluster.operations).replace(PODS, pod)
 
 

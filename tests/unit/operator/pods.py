@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import ApiUnavailable, Conflict, NotFound
 from forensics_core.kube.objects import Object
-from forensics_core.operator.containment.enforcement import TOLD, NamespaceSurroundings
+from forensics_core.operator.containment.enforcement import DECLARED, NamespaceSurroundings
 from forensics_core.operator.containment.policy import releasing_patch
 from forensics_core.operator.shared.cache import name_of
 
@@ -24,7 +24,7 @@ SURROUNDINGS = NamespaceSurroundings(
         "metadata": {"name": "web"},
         "spec": {"selector": {"matchLabels": {"app": "web", "tier": "front"}}},
     },
-    enforcement=TOLD,
+    enforcement=DECLARED,
 )
 
 

@@ -12,7 +12,7 @@ from forensics_core.api.podcheckpoint import Phase, PodCheckpointStatus
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Container
-from forensics_core.operator.observed import SealSeen
+from forensics_core.operator.observed import ObservedSeal
 from forensics_core.readers.findings.small_documents import NO_DOCUMENTS, SmallDocuments
 from tests.unit.operator.samples import settings
 from tests.unit.operator.world import MAX_ATTEMPTS, NAMES, Bundle, Collector, World
@@ -77,7 +77,7 @@ def test_a_crash_after_any_write_leaves_one_capture_sealed(crash: int) -> None:
     status = run(world, PLAIN, ends_well, crash=crash)
     assert (status.phase, status.sealed, status.attempt) == (Phase.COMPLETE, True, 1)
     assert len(world.of(PLAIN)) == 1
-    assert world.bundles[status.location].seal is SealSeen.OURS
+    assert world.bundles[status.location].seal is ObservedSeal.OURS
     assert world.orders == {}
 
 
@@ -144,7 +144,7 @@ def test_a_deleted_checkpoint_is_sealed_without_a_look_for_findings() -> None:
                 world.see("checkpoints")
         world.operate(PLAIN, NEVER)
     assert PLAIN not in world.checkpoints
-    assert [bundle.seal for bundle in world.bundles.values()] == [SealSeen.OURS]
+    assert [bundle.seal for bundle in world.bundles.values()] == [ObservedSeal.OURS]
     assert world.looked == 0
 
 

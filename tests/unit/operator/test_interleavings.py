@@ -16,7 +16,7 @@ from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus
 from forensics_core.operator.attempt.jobs import thaw_name
-from forensics_core.operator.observed import SealSeen
+from forensics_core.operator.observed import ObservedSeal
 from forensics_core.operator.status import at_attempt
 from tests.unit.operator.samples import settings
 from tests.unit.operator.world import MAX_ATTEMPTS, NAMES, UIDS, Bundle, Collector, World
@@ -279,7 +279,7 @@ class Interleavings(RuleBasedStateMachine):
             if one.status.phase is Phase.COMPLETE:
                 assert one.captured
                 seal = self.world.bundles[one.status.location].seal
-                assert seal is SealSeen.OURS or not one.status.sealed
+                assert seal is ObservedSeal.OURS or not one.status.sealed
 
     @invariant()
     def a_failure_says_that_the_pod_may_not_be_killed(self) -> None:

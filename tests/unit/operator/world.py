@@ -30,18 +30,18 @@ from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
-    DestinationSeen,
     Foreign,
     ForeignObject,
     Good,
     Interrupted,
     Look,
-    ManifestSeen,
     Observed,
-    Ordered,
+    ObservedDestination,
+    ObservedManifest,
+    ObservedPod,
+    ObservedSeal,
     OrderLost,
-    PodSeen,
-    SealSeen,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -74,7 +74,7 @@ class Bundle:
     kind: str = ""
     """Of its manifest: `good`, `interrupted`, `contradicting`, `unreadable`; empty without one."""
     gaps: int = 0
-    seal: SealSeen = SealSeen.ABSENT
+    seal: ObservedSeal = ObservedSeal.ABSENT
     forged: bool = False
     """Whether the manifest was replaced by another."""
 
@@ -154,7 +154,7 @@ class World:
     pods_ready: bool = True
     node_ready: bool = True
     collectors: list[Collector] = field(default_factory=list)
-    orders: dict[str, Ordered] = field(default_factory=dict)
+    orders: dict[str, StoredOrder] = field(default_factory=dict)
     """By the name of the Secret."""
     thawed: set[str] = field(default_factory=set)
     bundles: dict[str, Bundle] = field(default_factory=dict)
@@ -277,7 +277,7 @@ class World:
         looks: dict[Look, Callable[[Observed], Document]] = {
             Look.POD: self._look_at_pod,
             Look.SURROUNDINGS: lambda _: {"surroundings": SURROUNDINGS},
-            Look.DESTINATION: lambda _: {"destination": self._away() or DestinationSeen()},
+            Look.DESTINATION: lambda _: {"destination": self._away() or ObservedDestination()},
             Look.ORDER: lambda it: {"order": self._order(it.checkpoint, None)},
             Look.MANIFEST: self._look_at_manifest,
             Look.SEAL: lambda it: {"seal": self.bundles[it.checkpoint.status.location].seal},
@@ -293,7 +293,7 @@ class World:
     def _look_at_pod(self, observed: Observed) -> Document:
         uid = self.pods[name_of(observed.checkpoint)]
         if uid is None:
-            return {"pod": PodSeen(None)}
+            return {"pod": ObservedPod(None)}
         status: Document = {} if self.pods_ready else {"containerStatuses": []}
         pod = samples.pod(metadata={"uid": uid}, status=status)
         self.cache.look(observed.checkpoint, urgency_of(pod), self.time)
@@ -301,7 +301,7 @@ class World:
         node = samples.node()
         ready = {"type": "Ready", "status": str(self.node_ready)}
         node["status"]["conditions"] = [ready]
-        return {"pod": PodSeen(pod, node)}
+        return {"pod": ObservedPod(pod, node)}
 
     def _look_at_job(self, observed: Observed) -> Document:
         assert observed.job is not None
@@ -320,8 +320,8 @@ class World:
         return {"order": order, "manifest": self._away() or self._manifest(order, status, wanted)}
 
     def _manifest(
-        self, order: Ordered | OrderLost, status: PodCheckpointStatus, wanted: str
-    ) -> ManifestSeen:
+        self, order: StoredOrder | OrderLost, status: PodCheckpointStatus, wanted: str
+    ) -> ObservedManifest:
         bundle = self.bundles.get(status.location, Bundle())
         if not bundle.kind:
             return Absent()
@@ -368,7 +368,7 @@ class World:
                 found.append(self._evidence(location, self.bundles[location]))
         return {"bundles": tuple(found)}
 
-    def _order(self, checkpoint: PodCheckpoint, attempt: int | None) -> Ordered | OrderLost:
+    def _order(self, checkpoint: PodCheckpoint, attempt: int | None) -> StoredOrder | OrderLost:
         attempt = checkpoint.status.attempt if attempt is None else attempt
         return self.orders.get(_child(checkpoint, attempt), OrderLost())
 
@@ -437,7 +437,7 @@ class World:
     async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
         """Create it, or adopt it."""
         name = build_secret(checkpoint, order)["metadata"]["name"]
-        there = self.orders.setdefault(name, Ordered(order, "0" * 64))
+        there = self.orders.setdefault(name, StoredOrder(order, "0" * 64))
         self.note_write()
         return there.order
 
@@ -475,7 +475,7 @@ class World:
         """Seal the bundle."""
         if self.away:
             raise DestinationUnreachable("away")
-        self.bundles[checkpoint.status.location].seal = SealSeen.OURS
+        self.bundles[checkpoint.status.location].seal = ObservedSeal.OURS
         self.note_write()
 
     async def find_findings(
@@ -484,7 +484,7 @@ class World:
         """Look; the bundle has to be captured and sealed by then, if it is going to be."""
         there = self.checkpoints[name_of(checkpoint)]
         assert there.captured
-        assert not self.key or self.bundles[there.status.location].seal is SealSeen.OURS
+        assert not self.key or self.bundles[there.status.location].seal is ObservedSeal.OURS
         assert documents == self.documents
         self.looked += 1
         return self.findings
@@ -594,8 +594,10 @@ def _child(checkpoint: PodCheckpoint, attempt: int) -> str:
     return child_name(checkpoint.metadata.name, checkpoint.metadata.uid or "", attempt)
 
 
-def _location(order: Ordered | OrderLost) -> str:
-    return f"{order.order.destination}/{order.order.bundle}/" if isinstance(order, Ordered) else ""
+def _location(order: StoredOrder | OrderLost) -> str:
+    return (
+        f"{order.order.destination}/{order.order.bundle}/" if isinstance(order, StoredOrder) else ""
+    )
 
 
 def _finalizers(checkpoint: PodCheckpoint, *names: str) -> PodCheckpoint:

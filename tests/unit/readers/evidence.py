@@ -18,6 +18,7 @@ from collector.files.mountarchive import OpenMount
 from collector.files.mountstream import MountStream
 from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.bundle.ends import LITTLE_TABLE
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.storage.blocks import one
@@ -95,7 +96,8 @@ async def write_evidence(
         await bundle.add(ArtifactSpec(INSPECT, ArtifactKind.INSPECT, "web"), one(data))
         if mounts is not None:
             data = json.dumps({"mounts": mounts}).encode()
-            await bundle.add(ArtifactSpec(MOUNTS, ArtifactKind.FILESYSTEM, "web"), one(data))
+            spec = ArtifactSpec(MOUNTS, ArtifactKind.FILESYSTEM, "web")
+            await bundle.add(spec, one(data), little=LITTLE_TABLE)
         if tree or mounted:
             await _files(bundle, tree, mounted)
         bundle.record_gap(

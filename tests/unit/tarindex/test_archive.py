@@ -90,6 +90,65 @@ async def test_a_small_archive_that_came_with_its_seek_table_is_not_asked_for_ag
     assert asked == [(0, len(stored))]
 
 
+class CountingStore:
+    """What is stored, and how it was asked for."""
+
+    def __init__(self, contents: list[bytes]) -> None:
+        frames = [frame(each) for each in contents]
+        table = [Frame(len(one), len(each)) for one, each in zip(frames, contents, strict=True)]
+        self.stored = with_table(b"".join(frames), *table)
+        self.said = ExpectedObject(
+            "rows",
+            "",
+            size=len(self.stored),
+            compressed=True,
+            original_size=sum(map(len, contents)),
+        )
+        self.asked = list[tuple[int, int | None]]()
+
+    async def read_range(
+        self, name: str, start: int, length: int | None
+    ) -> AsyncGenerator[bytes, None]:
+        self.asked.append((start, length))
+        yield self.stored[start : start + (length or 0)]
+
+
+LARGE = [random.Random(each).randbytes(3 * 2**20) for each in range(4)]  # noqa: S311
+
+
+async def test_frames_that_are_needed_one_after_the_other_come_by_one_request() -> None:
+    store = CountingStore(LARGE)
+    archive = await open_archive(store, store.said)
+    store.asked.clear()
+    assert await archive.read_all(2**20, 7 * 2**20) == b"".join(LARGE)[2**20 : 8 * 2**20]
+    # Those of 8 MiB together, then the rest.
+    assert len(store.asked) == 2
+    store.asked.clear()
+    assert await archive.read_all(3 * 2**20 - 5, 10) == LARGE[0][-5:] + LARGE[1][:5]
+    ((_, length),) = store.asked
+    assert length is not None and length < 4 * 2**20
+
+
+async def test_frames_that_are_known_to_be_needed_are_fetched_with_what_is_between() -> None:
+    store = CountingStore(LARGE)
+    archive = await open_archive(store, store.said)
+    store.asked.clear()
+    near = await archive.together([0, 2], 16 * 2**20)
+    assert [await archive.read_frame(number, near) for number in (0, 2)] == [LARGE[0], LARGE[2]]
+    assert len(store.asked) == 1
+    for numbers, most in ([0, 2], 2**20), ([1], 16 * 2**20):
+        assert not (await archive.together(numbers, most)).data
+    assert len(store.asked) == 1
+
+
+async def test_frames_of_a_small_index_that_is_there_are_not_fetched() -> None:
+    store = CountingStore([b"row\n" * 100, b"other\n", b"last\n"])
+    archive = await open_archive(store, store.said, store.stored)
+    assert not (await archive.together([0, 2], 2**20)).data
+    assert await archive.read_all(398, 10) == b"w\nother\nla"
+    assert not store.asked
+
+
 def frame(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(data)
 

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.tarindex.content import MAX_HOLES, SparseContent
 from forensics_core.tarindex.headers import BLOCK, NotTar, padded
-from forensics_core.tarindex.sparse import MAX_PIECES, SparseMap
+from forensics_core.tarindex.sparse import MAX_HOLES, MAX_PIECES, SparseContent, SparseMap
 from tests.unit.tarindex.archives import index, member, tar
 
 MIB = 1024 * 1024

@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from collector.cri.opening import open_cri
 from collector.cri.runtime import CriRuntime
-from collector.gaps.standing import KERNEL, MEMORY
+from collector.gaps.inherent import KERNEL, MEMORY
 from collector.runtimes.opening import open_runtime
 from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.layout import NODE
@@ -157,6 +157,7 @@ async def in_a_job(
         uid=uuid4(),
         targets=(ContainerTarget(name="web", container_id=reference),),
         artifacts=tuple(kinds),
+        layer_seconds=60,
     )
     (folder / "order.json").write_text(order.model_dump_json(by_alias=True))
     done = await to_thread.run_sync(_as_in_a_job, folder, hidden, capabilities, own_numbers)

@@ -17,7 +17,7 @@ import pytest
 from forensics_core.kube.connection import connect
 from forensics_core.kube.resources import JOBS, PODS
 from forensics_loopback import ContainerExit, Fault, LoopbackCluster, RunningPod
-from forensics_loopback.client.api import Changed, amend, until
+from forensics_loopback.client.api import ObjectChanged, amend, until
 from forensics_loopback.client.remote import RemoteApi
 from forensics_loopback.controllers.jobs import JobController
 from forensics_loopback.controllers.scheduler import Scheduler
@@ -325,7 +325,7 @@ async def test_the_calls_say_what_is_gone_and_what_has_changed(
         api = RemoteApi(connection)
         pod = cluster.seed_pod("web")
         cluster.patch("pods", "web", {"metadata": {"labels": {"a": "b"}}}, "default")
-        with pytest.raises(Changed):
+        with pytest.raises(ObjectChanged):
             await api.replace(PODS, pod)
         await api.bind(pod, "elsewhere")
         seen = await amend(api, PODS, pod, lambda obj: obj["metadata"]["labels"].clear(), "")

@@ -15,7 +15,7 @@ from forensics_core.kube import resources
 from forensics_core.kube.connection import connect
 from forensics_core.kube.objects import Objects
 from forensics_core.operator.attempt.context import Context, gather
-from forensics_core.operator.attempt.reads import LISTING, ONE_BY_ONE
+from forensics_core.operator.attempt.reads import MAX_LISTING, MAX_ONE_BY_ONE
 from forensics_loopback import Fault
 from tests.integration.operator.stage import Document, Stage, reads_of
 from tests.unit.operator.samples import checkpoint
@@ -189,7 +189,7 @@ async def test_a_tenants_large_objects_are_cut_and_told(stage: Stage) -> None:
         stage.cluster.create(annotated(number, 200_000))
     pod = stage.cluster.get("pods", "web-0", "default")
     context, files = await gathered(stage, pod)
-    assert sum(len(data) for data in context.files.values()) < 3 * LISTING
+    assert sum(len(data) for data in context.files.values()) < 3 * MAX_LISTING
     kept = len(files["context/network.json"]["services"])
     assert 0 < kept < 60
     (gap,) = context.gaps
@@ -233,11 +233,11 @@ async def test_claims_without_end_are_cut_and_named(stage: Stage) -> None:
     pod = stage.cluster.get("pods", "web-0", "default")
     volumes = [
         {"name": f"v{number}", "persistentVolumeClaim": {"claimName": f"c{number}"}}
-        for number in range(ONE_BY_ONE + 5)
+        for number in range(MAX_ONE_BY_ONE + 5)
     ]
     context, files = await gathered(stage, pod | {"spec": pod["spec"] | {"volumes": volumes}})
-    assert len(files["context/storage.json"]["persistentVolumeClaims"]) == ONE_BY_ONE
-    told = f"context/storage.json: TooLarge: only the first {ONE_BY_ONE} claims were read"
+    assert len(files["context/storage.json"]["persistentVolumeClaims"]) == MAX_ONE_BY_ONE
+    told = f"context/storage.json: TooLarge: only the first {MAX_ONE_BY_ONE} claims were read"
     assert told in context.gaps
 
 

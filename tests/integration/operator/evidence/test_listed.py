@@ -12,8 +12,8 @@ from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.errors import AccessDenied, DestinationUnreachable, TooManyObjects
 from forensics_core.operator.evidence.listed import ListedBundle
 from forensics_core.storage.locate import S3Location
+from forensics_core.storage.objects import Traffic
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.traffic import Traffic
 from lab.process import free_ports
 from lab.seaweed import REGION, S3Identity, S3Server, collector_policy
 

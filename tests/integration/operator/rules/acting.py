@@ -17,7 +17,7 @@ from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.events import event_recorder
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.operator.rules.controller import RuleController
-from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.metrics import Metrics
 from forensics_loopback import LoopbackCluster
@@ -95,30 +95,30 @@ class Acting:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[RuleController]:
         """Have the rules acted on for the block, by a leader that begins with what there is."""
-        memory = Memory()
+        history = CaptureHistory()
         async with connect(self.kubeconfig) as connection:
-            await _recall(connection, memory)
+            await _recall(connection, history)
             async with (
                 event_recorder(connection, "forensics.orkaproj.io/operator", "me") as events,
                 anyio.create_task_group() as tasks,
             ):
-                rules = RuleController(connection, self.settings, events, self.metrics, memory)
+                rules = RuleController(connection, self.settings, events, self.metrics, history)
                 tasks.start_soon(rules.run)
-                tasks.start_soon(_learn, connection, memory)
+                tasks.start_soon(_learn, connection, history)
                 yield rules
                 tasks.cancel_scope.cancel()
 
 
-async def _recall(connection: ClusterConnection, memory: Memory) -> None:
+async def _recall(connection: ClusterConnection, history: CaptureHistory) -> None:
     for checkpoint in await PodCheckpoints(connection, NAMESPACE).list():
-        memory.learn(checkpoint)
+        history.learn(checkpoint)
 
 
-async def _learn(connection: ClusterConnection, memory: Memory) -> None:
+async def _learn(connection: ClusterConnection, history: CaptureHistory) -> None:
     async with PodCheckpoints(connection, NAMESPACE).watch() as events:
         async for event in events:
             if event.checkpoint is not None:
-                memory.learn(event.checkpoint, gone=event.type == "DELETED")
+                history.learn(event.checkpoint, gone=event.type == "DELETED")
 
 
 def reasons(status: Document) -> dict[str, int]:

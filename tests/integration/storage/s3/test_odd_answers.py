@@ -17,7 +17,7 @@ from forensics_core.errors import (
     DestinationUnreachable,
     ObjectNotFound,
 )
-from forensics_core.storage.s3.answers import LONGEST
+from forensics_core.storage.s3.answers import MAX_ANSWER
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import open_destination, open_storage
 from tests.integration.storage.s3.odd_store import OddStore, error, odd_store
@@ -247,7 +247,7 @@ async def test_an_object_that_always_breaks_off_is_out_of_reach_and_not_damaged(
 
 async def test_an_endless_answer_is_given_up() -> None:
     def answer(request: web.Request) -> web.Response:
-        return web.Response(text=" " * (LONGEST + 1), content_type="application/xml")
+        return web.Response(text=" " * (MAX_ANSWER + 1), content_type="application/xml")
 
     async with odd_store(OddStore([answer])) as store:
         with pytest.raises(DestinationUnreachable, match="cannot be reached"):

@@ -495,14 +495,14 @@ async def test_looking_first_tells_a_missing_bucket_from_a_refusal(
 async def test_the_clock_of_the_service_is_told_by_its_first_and_last_answer(
     place: S3Storage, sink: StoreSink
 ) -> None:
-    assert place.answered == []
+    assert place.clock_samples == []
     sink.faults.add(StoreFault(Misbehaviour.REFUSE, "HeadBucket", status=403, code="403"))
     for second in (12, 13, 14):
         sink.date = f"Sat, 01 Aug 2026 10:11:{second} GMT"
         await place.check()
     sink.date = "some day"
     await place.check()
-    first, last = place.answered
+    first, last = place.clock_samples
     assert first.date == datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
     assert last.date == datetime(2026, 8, 1, 10, 11, 14, tzinfo=UTC)
     assert first.heard < last.heard and first.monotonic < last.monotonic

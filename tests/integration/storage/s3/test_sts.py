@@ -36,7 +36,7 @@ async def sts(use_env: Callable[[Mapping[str, str]], None]) -> AsyncIterator[Sts
 
 
 def access(sts: Sts, *, web_identity: bool = False) -> StsAccess:
-    return StsAccess(ROLE, web_identity, endpoint_url=sts.url, region="us-east-1", patience=5)
+    return StsAccess(ROLE, web_identity, endpoint_url=sts.url, region="us-east-1", timeout=5)
 
 
 async def test_credentials_are_for_one_folder_and_as_long_as_asked_for(sts: Sts) -> None:

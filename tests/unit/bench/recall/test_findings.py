@@ -8,13 +8,13 @@ import pytest
 
 from bench.recall.findings import COVERED, findings_of, page_part, seen
 from forensics_core.readers.findings.finding import Finding, Rule
-from lab.intruder.container import Planted, catalogue
+from lab.intruder.container import PlantedTrace, catalogue
 from lab.intruder.on_disk import new_image
 from lab.intruder.trace import Trace, words
 from lab.process import LabError
 
 
-def planted(name: str, *steps: str, content: str = "", known: str = "") -> Planted:
+def planted(name: str, *steps: str, content: str = "", known: str = "") -> PlantedTrace:
     trace = Trace(
         name,
         "x",
@@ -23,7 +23,7 @@ def planted(name: str, *steps: str, content: str = "", known: str = "") -> Plant
         words(*filter(None, [content])),
         words(*filter(None, [known])),
     )
-    return Planted(trace, trace.content, trace.known, "")
+    return PlantedTrace(trace, trace.content, trace.known, "")
 
 
 def finding(rule: Rule, subject: str, detail: str = "") -> Finding:

@@ -7,7 +7,7 @@ import pytest
 
 from bench.recall.judge import GapRemark, TraceOutcome, TraceVerdict, judge
 from bench.recall.outputs import CHUNK
-from lab.intruder.container import Planted
+from lab.intruder.container import PlantedTrace
 from lab.intruder.trace import Clue, Trace, address_clues, marker, name, words
 
 MARK, CALLED = marker(), name()
@@ -15,11 +15,11 @@ MARK, CALLED = marker(), name()
 
 def planted(
     content: tuple[Clue, ...] = words(MARK), known: tuple[Clue, ...] = words(CALLED), gap: str = ""
-) -> Planted:
-    return Planted(Trace("one", "files", "one", (), content, known, gap), content, known, gap)
+) -> PlantedTrace:
+    return PlantedTrace(Trace("one", "files", "one", (), content, known, gap), content, known, gap)
 
 
-def judged(one: Planted, *outputs: bytes, said: Sequence[str] = ()) -> TraceVerdict:
+def judged(one: PlantedTrace, *outputs: bytes, said: Sequence[str] = ()) -> TraceVerdict:
     named = ((f"file-{n}", io.BytesIO(content)) for n, content in enumerate(outputs))
     (verdict,) = judge([one], named, map(GapRemark, said))
     return verdict
@@ -36,7 +36,7 @@ def test_a_name_without_content_is_a_name_only() -> None:
 
 def test_a_name_may_be_told_as_missing_too() -> None:
     verdict = judged(planted(), CALLED.encode(), said=[f"deleted file /tmp/{CALLED}"])
-    assert (verdict.outcome, verdict.told) == (TraceOutcome.NAME, True)
+    assert (verdict.outcome, verdict.reported) == (TraceOutcome.NAME, True)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_a_name_may_be_told_as_missing_too() -> None:
     ids=["name", "gap", "several lines"],
 )
 def test_what_a_tool_says_that_it_lacks_is_told(gap: str, said: str) -> None:
-    assert judged(planted(gap=gap), said=["something else", said]).outcome is TraceOutcome.TOLD
+    assert judged(planted(gap=gap), said=["something else", said]).outcome is TraceOutcome.REPORTED
 
 
 def test_what_nobody_mentions_is_silently_missing() -> None:
     verdict = judged(planted(gap="^memory"), b"all else", said=["network"])
-    assert (verdict.outcome, verdict.told) == (TraceOutcome.SILENT, False)
+    assert (verdict.outcome, verdict.reported) == (TraceOutcome.SILENT, False)
 
 
 @pytest.mark.parametrize("before", [CHUNK - 7, CHUNK - 401, 2 * CHUNK - 1, 3 * CHUNK])

@@ -31,9 +31,9 @@ from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import UsageError
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import ObjectWriter
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.stuck import ANSWERED, SIZE, stuck
-from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import SEGMENT, holding
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")

@@ -12,7 +12,7 @@ from collector.artifacts.procarchive import store
 from collector.container import ContainerCapture
 from collector.node.abandonable import HangTimeouts
 from collector.node.ancestry import Ancestry
-from collector.node.covers import Cover, Covers
+from collector.node.covers import CoveringMount, CoveringMounts
 from collector.node.members import MemberSearch
 from collector.node.proctree import ProcTree
 from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses
@@ -40,7 +40,7 @@ def gaps(capture: ContainerCapture) -> dict[str, NotCaptured]:
 async def test_each_hidden_process_is_told_with_the_ways_it_was_found_by(tmp_path: Path) -> None:
     members = MemberSearch(7, "4f2a", found={7: {"listing"}, 8: {"cgroup", "number"}})
     members.hidden, members.covered = [8], [7]
-    mounts = Covers([Cover(b"/proc/3", b"tmpfs", b"none", 7, 3, 0)])
+    mounts = CoveringMounts([CoveringMount(b"/proc/3", b"tmpfs", b"none", 7, 3, 0)])
     found = FoundProcesses(members, Ancestry(7, parents={7: 1, 8: 7}), RuntimeProcesses(), mounts)
     capture = capture_for(tmp_path)
     found.account(capture)
@@ -61,13 +61,24 @@ async def test_hidden_processes_without_a_gap_of_their_own_are_counted(tmp_path:
     pids = range(1, MAX_HIDDEN_GAPS + 3)
     members = MemberSearch(1, "4f2a", found={pid: {"cgroup"} for pid in pids})
     members.hidden = [*pids]
-    several = Covers(more=3, unseen=1)
+    several = CoveringMounts(more=3, unseen=1)
     found = FoundProcesses(members, Ancestry(1), RuntimeProcesses(), several)
     capture = capture_for(tmp_path)
     found.account(capture)
     told = gaps(capture)
     assert told[f"hidden processes beyond {MAX_HIDDEN_GAPS}"].message.startswith("2 more")
     assert told["mounts over processes"].reason == "TooMany"
+
+
+async def test_where_processes_were_not_looked_for_is_told(tmp_path: Path) -> None:
+    members = MemberSearch(1, "4f2a", found={1: {"listing"}})
+    members.unasked, members.unread, members.shares = 3, 1, True
+    found = FoundProcesses(members, Ancestry(1), RuntimeProcesses())
+    capture = capture_for(tmp_path)
+    found.account(capture)
+    told = gaps(capture)
+    assert told["processes that are hidden"].reason == "TooMany"
+    assert told["processes that left"].reason == "NotCertain"
 
 
 class Silent:
@@ -97,6 +108,23 @@ async def test_a_runtime_that_does_not_tell_of_exec_sessions(tmp_path: Path) -> 
         process.kill()
     assert found and again and process.pid in found.members.found
     assert gaps(capture).keys() == {"exec sessions"}
+
+
+class Crowded(Silent):
+    """A runtime with more exec sessions than it tells."""
+
+    async def runtime_processes(self, _: ContainerInfo) -> RuntimeProcesses:
+        return RuntimeProcesses(omitted=3)
+
+
+async def test_exec_sessions_that_the_runtime_does_not_tell_are_counted(tmp_path: Path) -> None:
+    async with await anyio.open_process(["sleep", "1000"]) as process:
+        capture = capture_for(tmp_path, Crowded(process.pid, SourceError("It did not")))
+        assert await search(capture)
+        process.kill()
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason) == ("exec sessions, the rest", "TooMany")
+    assert gap.message.startswith("3 sessions") and not gap.requested
 
 
 async def test_what_an_archive_of_proc_lacks_is_told(tmp_path: Path) -> None:

@@ -78,3 +78,24 @@ async def test_files_that_cannot_be_reached_are_no_empty_log(tmp_path: Path) -> 
         capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.NONE, deadline)
         with pytest.raises(Unavailable, match="took more than"):
             await logs.collect(capture)
+
+
+class HidingRuntime(EndedRuntime):
+    """A runtime whose folder of logs cannot be listed."""
+
+    @asynccontextmanager
+    async def log_files(self, _: ContainerInfo) -> AsyncIterator[LogFiles]:
+        yield LogFiles((), (("0.log", FileNotFoundError(2, "gone")),), 1, "It refuses")
+
+    async def compare_logs(self, *_: object) -> str:
+        return ""
+
+
+async def test_logs_that_may_be_there_are_told(tmp_path: Path) -> None:
+    async with open_destination(str(tmp_path / "bundle")) as destination:
+        bundle = BundleWriter(destination)
+        runtime, deadline = cast(Runtime, HidingRuntime()), anyio.current_time() + 60
+        capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.NONE, deadline)
+        await logs.collect(capture)
+    told = {gap.what: gap.reason for gap in bundle.not_captured}
+    assert told == {"logs, others": "Unreadable", "logs, 0.log": "Gone"}

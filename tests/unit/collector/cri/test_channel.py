@@ -19,6 +19,7 @@ from grpclib.server import Server, Stream
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import Unimplemented, open_channel
 from collector.cri.opening import open_cri
+from collector.runtimes.runtime import Unavailable
 from forensics_core.errors import ContainerGone, ContainerNotFound, RuntimeUnavailable, SourceError
 
 VERSION = "runtime.v1.RuntimeService/Version"
@@ -208,6 +209,8 @@ async def test_cri_o(tmp_path: Path, name_endpoint: Naming) -> None:
             assert b'"{garbage"' in found.document
             with pytest.raises(ContainerGone, match="no image"):
                 await runtime.image(found)
+            with pytest.raises(Unavailable, match="does not list them"):
+                await runtime.runtime_processes(found)
             for act in (runtime.pause, runtime.resume):
                 with pytest.raises(Exception, match="no way to pause"):
                     await act(found)

@@ -87,3 +87,11 @@ def test_an_exec_session_is_told_whole() -> None:
     found = exec_session(8, task)
     assert (found["id"], found["running"], found["terminal"]) == ("session-1", False, True)
     assert found["command"] is None and found["said"]["status"] == "TASK_STOPPED"
+
+
+def test_a_container_was_made_when_its_pod_was() -> None:
+    status = cri.ContainerStatus(id="abc", created_at=7 * 10**9)
+    said = cri.ContainerStatusResponse(status=status)
+    assert describe("containerd", said, None).made == 7
+    assert describe("containerd", said, cri.PodSandbox(created_at=3 * 10**9)).made == 3
+    assert describe("containerd", cri.ContainerStatusResponse(), None).made == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from collector.files.overlay import OverlayDirectories
 from collector.node.host import Host
 from collector.node.procfs import HOST_PROC
 from collector.runtimes.runtime import ContainerInfo
+from tests.unprivileged import READING, without
 
 HOST = Host()
 BLANK = ContainerInfo("containerd://abc", "web", "", "", "exited", None, (), b'{"info": {}}')
@@ -85,7 +87,7 @@ HOST = Host()
 
 
 def names(log_path: Path | str) -> list[str]:
-    return [log.name for log in log_names(HOST, str(log_path))]
+    return [log.name for log in log_names(HOST, str(log_path)).names]
 
 
 def test_current_previous_and_rotated(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_current_previous_and_rotated(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     (tmp_path / "notes.txt").touch()
     assert names(tmp_path / "1.log") == order
-    kinds = {log.name: log.media_type for log in log_names(HOST, str(tmp_path / "1.log"))}
+    kinds = {log.name: log.media_type for log in log_names(HOST, str(tmp_path / "1.log")).names}
     assert kinds["1.log.20260101-000000.gz"] == "application/gzip"
     assert kinds["1.log"] == "text/plain"
 
@@ -123,3 +125,20 @@ def test_the_newest_is_last(tmp_path: Path) -> None:
     assert names(tmp_path / "10.log") == order
     (tmp_path / "odd").touch()
     assert names(tmp_path / "odd") == ["odd", *order]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up a right")
+def test_a_folder_that_cannot_be_listed_or_has_too_many_names_may_have_others(
+    tmp_path: Path,
+) -> None:
+    for name in ("0.log", "1.log"):
+        (tmp_path / name).touch()
+    found = log_names(HOST, str(tmp_path / "1.log"), most=1)
+    assert "more than 1 names" in found.unlisted and found.names
+    tmp_path.chmod(0o711)
+    os.chown(tmp_path, 1234, 1234)
+    look = partial(log_names, HOST, str(tmp_path / "1.log"))
+    found = without(*READING, action=look)
+    assert found.unlisted.endswith("cannot be listed: Permission denied")
+    assert [log.name for log in found.names] == ["1.log"]
+    assert not log_names(HOST, str(tmp_path / "gone/1.log")).unlisted

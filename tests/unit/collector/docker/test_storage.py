@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def test_a_rootless_engine_marks_by_attributes_of_users(tmp_path: Path) -> None:
     data = {"LowerDir": "/b:/a", "UpperDir": "/u", "MergedDir": "/m"}
     found = storage(said(GraphDriver={"Name": "overlay2", "Data": data}), Host(tmp_path))
     assert found.layers == OverlayDirectories(b"/u", (b"/b", b"/a"), b"user.overlay.")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(("owner", "marks"), [(0, b"trusted.overlay."), (1000, b"user.overlay.")])
+def test_a_stopped_container_of_a_rootless_engine_is_known_by_whose_its_layers_are(
+    tmp_path: Path, owner: int, marks: bytes
+) -> None:
+    (tmp_path / "root/overlay2/1/diff").mkdir(parents=True)
+    os.chown(tmp_path / "root/overlay2", owner, owner)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/root").symlink_to(tmp_path / "root")
+    (tmp_path / "self/mountinfo").touch()
+    data = {"LowerDir": "/a", "UpperDir": "/overlay2/1/diff", "MergedDir": "/overlay2/1/merged"}
+    found = storage(said(GraphDriver={"Name": "overlay2", "Data": data}), Host(tmp_path / "self"))
+    assert found.layers and found.layers.marks == marks
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import pytest
 
 from collector.files.changes import ChangeSet, OpenLayers
 from collector.files.hashing import HashingBudget, HashingSteps
+from collector.files.lower_layers import LowerDirectory
 from collector.files.safe_open import FOLDER, PLACE, opened
 from collector.files.walk_queue import WalkQueue
 
@@ -412,6 +413,26 @@ def test_lists_and_hashes_have_an_end(layers: Stack) -> None:
     rows = [row for row in changes.rows() if row]
     assert len(rows) == 4 and changes.cut == "TooLarge"
     assert all(row["notes"] == ["notHashed"] and "sha256" not in row for row in rows)
+
+
+def test_a_directory_whose_names_make_no_rows_and_are_too_many_is_named(layers: Stack) -> None:
+    """Whiteouts of what never was fill a directory, and what lies behind them is not looked at."""
+    for number in range(6):
+        whiteout(layers.upper / f"full/{number}")
+    changes = ChangeSet(layers.open(), max_rows=4)
+    assert [row["path"] for row in changes.rows() if row] == ["/full"]
+    assert not changes.cut and str(changes.unlisted) == "/full"
+
+
+def test_a_directory_of_the_image_with_more_names_than_are_asked_for(layers: Stack) -> None:
+    for number in range(3):
+        put(layers.lower / f"{number}")
+        put(layers.base / f"{number}")
+    opened_layers = layers.open()
+    pieces = tuple((root, b"") for root in opened_layers.lower_layers)
+    for limit, cut in ((2, True), (3, False)):
+        with LowerDirectory(pieces, opened_layers.marks) as folder:
+            assert len([*folder.members(limit)]) == limit and folder.cut == cut
 
 
 def test_a_lost_directory_has_an_end_too(layers: Stack) -> None:

@@ -16,10 +16,10 @@ from anyio import to_thread
 
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
 from collector.files.mounted import SeenMount
-from collector.files.mountplan import MountOutcome, Planned, State
+from collector.files.mountplan import MountOutcome, PlannedMount, State
 from collector.files.mounttable import Mount
 from collector.node.deletedfiles import SharedDescriptor
-from collector.node.unlisted import KeptReference, Unlisted
+from collector.node.unlisted import KeptReference, UnlistedSearch
 from tests.unit.collector.node.test_deletedfiles import holding
 from tests.unit.collector.node.test_unlisted import PRIVATE
 
@@ -30,7 +30,7 @@ BEGIN = f"{PRIVATE}private(); tmpfs(); os.makedirs(folder + '/in/deep')\n"
 
 
 def kept(pid: int) -> list[KeptReference]:
-    found = Unlisted(time.monotonic() + 60)
+    found = UnlistedSearch(time.monotonic() + 60)
     found.look([pid])
     return [each for each in found.kept.values() if each.how == "mount"]
 
@@ -62,7 +62,7 @@ async def test_one_that_is_in_sight_elsewhere_is_not_read_again(tmp_path: Path) 
         (each,) = await plan_kept(found, [])
         mount = Mount(1, each.device, b"/", b"/x", b"tmpfs", b"", b"")
         seen = SeenMount(mount, pid, b"/x", b"")
-        other = Planned(b"/x", b"tmpfs", b"", MountOutcome(State.CAPTURED), seen=seen)
+        other = PlannedMount(b"/x", b"tmpfs", b"", MountOutcome(State.CAPTURED), seen=seen)
         (again,) = await plan_kept(found, [other])
         seen.mount = replace(mount, root=b"/part")
         (whole,) = await plan_kept(found, [other])

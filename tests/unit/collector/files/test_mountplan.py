@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collector.files.mounted import SeenMount, Survey, is_memory, measure_all
-from collector.files.mountplan import MAX_RUNTIME_FILE, Planned, State, plan
+from collector.files.mountplan import MAX_RUNTIME_FILE, PlannedMount, State, plan
 from collector.files.mounttable import holder, parse_table
 from collector.node.deletedfiles import SharedDescriptor
 from collector.runtimes.declared import Declared, declared
@@ -35,7 +35,7 @@ def seen(table: bytes = TABLE, space: bytes = b"mnt:[1]") -> Survey:
     return Survey(mounts, spaces={(space, b"/"): 7})
 
 
-def planned(found: Survey, told: tuple[Declared, ...] = ()) -> dict[bytes, Planned]:
+def planned(found: Survey, told: tuple[Declared, ...] = ()) -> dict[bytes, PlannedMount]:
     return {each.path: each for each in plan(found, told, "running")}
 
 

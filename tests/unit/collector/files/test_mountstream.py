@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from collector.files.mountarchive import OpenMount
-from collector.files.mountstream import Budget, MountStream
+from collector.files.mountstream import MountBudget, MountStream
 from collector.files.safe_open import opened
 from collector.files.withheld import MAX_FILE, WithheldList
 from forensics_core.bundle.manifest import Flag
@@ -60,7 +60,7 @@ async def test_volumes_have_a_budget_of_their_own(tmp_path: Path) -> None:
     for name in ("memory", "volume"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * 100)
-    stream = MountStream(memory=Budget(150, 10), volumes=Budget(50, 10))
+    stream = MountStream(memory=MountBudget(150, 10), volumes=MountBudget(50, 10))
     with ExitStack() as stack:
         tops = [
             OpenMount(b"/" + name.encode(), place, volume=name == "volume")

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -159,3 +160,35 @@ async def test_sockets_are_named_with_a_row_each_and_not_archived(tmp_path: Path
             (row,) = held.socket_members()
     assert (row.path, row.kind, row.mode) == (b"/run/s", "socket", 0o640)
     assert held.sockets.first == ["run/s"]
+
+
+@root_only
+async def test_what_could_not_be_opened_is_named_and_not_taken_for_all(tmp_path: Path) -> None:
+    """As where more files are open than may be: that is no sign that there was nothing."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").write_text("x")
+    (tmp_path / "folder").chmod(0)
+    os.chown(tmp_path / "folder", 1234, 1234)
+
+    async def hold() -> str:
+        with opened(os.open(tmp_path, FOLDER)) as upper:
+            async with hold_upper(upper) as held:
+                assert [path for path, _ in held.places] == [b"folder"]
+                return str(held.unheld)
+
+    look = partial(without, *READING, action=lambda: anyio.run(hold))
+    assert await to_thread.run_sync(look) == "folder"
+
+
+@root_only
+async def test_entries_without_all_their_attributes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.setxattr(tmp_path / "file", "user.mark", b"1")
+    (tmp_path / "file").chmod(0)
+    os.chown(tmp_path / "file", 1234, 1234)
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        async with hold_upper(upper) as held:
+            await to_thread.run_sync(
+                lambda: without(*READING, action=lambda: anyio.run(archived, held))
+            )
+    assert str(held.bare) == "file"

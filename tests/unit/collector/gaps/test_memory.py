@@ -48,6 +48,17 @@ async def test_registers_that_nobody_asked_for_are_no_loss(tmp_path: Path) -> No
     assert not any(gap.requested for gap in capture.bundle.not_captured)
 
 
+async def test_what_belongs_in_no_core_is_told_with_the_registers_that_are_not_asked_for(
+    tmp_path: Path,
+) -> None:
+    capture = await capture_in(tmp_path)
+    losses = Losses()
+    losses.omitted.update(kernel=4096, device=0)
+    losses.account(capture, 0, 0)
+    (gap,) = capture.bundle.not_captured
+    assert "4096 bytes of the kernel's own pages" in gap.message and "AVX" in gap.message
+
+
 async def test_files_without_a_digest_are_told(tmp_path: Path) -> None:
     capture = await capture_in(tmp_path)
     Losses().account(capture, 3, 4)

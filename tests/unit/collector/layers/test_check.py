@@ -21,7 +21,7 @@ import zstandard
 from collector.layers.blob import PackedSource
 from collector.layers.check import LayerCheck
 from collector.layers.extras import ExtrasLimits
-from collector.layers.promised import ImageLayers, LayerSource, Lost, Promised
+from collector.layers.promised import ImageLayers, LayerSource, MissingArchive, PromisedLayer
 from collector.layers.tarsplit import TarSplit, crc64
 from collector.node.host import Host
 
@@ -101,14 +101,16 @@ class Layer:
         self.store.write_bytes(gzip.compress(b"".join(map(_line, lines))))
         return TarSplit(Host(), str(self.store))
 
-    def check(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> LayerCheck:
-        layer = Promised(sha256(data), os.fsencode(self.folder), source)
+    def check(self, source: LayerSource | MissingArchive, data: bytes, **facts: Any) -> LayerCheck:
+        layer = PromisedLayer(sha256(data), os.fsencode(self.folder), source)
         image = ImageLayers("sha256:image", (), Host(), b"user.overlay.")
         names = ("until", "max_differences", "extras")
         limits = {name: facts.pop(name) for name in names if name in facts}
         return LayerCheck(replace(layer, **facts), image, **limits)
 
-    def row(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> dict[str, Any]:
+    def row(
+        self, source: LayerSource | MissingArchive, data: bytes, **facts: Any
+    ) -> dict[str, Any]:
         check = self.check(source, data, **facts)
         assert all(step >= 0 for step in check.steps())
         return check.row()
@@ -308,7 +310,7 @@ def test_what_is_gone_by_the_time(layer: Layer) -> None:
     source = layer.blob(data)
     layer.store.unlink()
     assert layer.row(source, data)["reason"] == "NotFound"
-    lost = Lost("NotFound", "It is gone")
+    lost = MissingArchive("NotFound", "It is gone")
     row = layer.row(lost, data)
     assert (row["result"], row["reason"], row["source"]) == ("unproven", "NotFound", "")
     (layer.folder.parent / "other").write_text("")
@@ -440,3 +442,49 @@ def test_nothing_outside_of_the_layer_is_reached(layer: Layer) -> None:
 def test_crc64_is_gos_iso() -> None:
     """The check value of CRC-64/GO-ISO."""
     assert crc64(b"123456789", (1 << 64) - 1) ^ ((1 << 64) - 1) == 0xB90956C775A41001
+
+
+def test_what_is_left_out_is_told_of_a_layer_that_differs_too(layer: Layer) -> None:
+    """One difference that is easily found says nothing of those that were not looked for."""
+    data = ordinary(layer)
+    layer.put("extra")
+    source = layer.blob(data)
+    for limits, reason in (
+        ({"until": 0.0}, "TooLarge"),
+        ({"extras": ExtrasLimits(names=1)}, "TooMany"),
+        ({"max_differences": 0}, "TooMany"),
+        ({"extras": ExtrasLimits(entries=1)}, "Unreadable"),
+    ):
+        assert layer.row(source, data, **limits)["reason"] == reason
+
+
+def test_files_that_may_have_been_changed_and_were_not_looked_at_are_counted(
+    layer: Layer,
+) -> None:
+    data = archive(*((name, b"content") for name in "abc"))
+    source = replace(layer.split(data), max_suspects=1)
+    for name in "abc":
+        layer.put(name, b"CONTENT")
+    row = layer.row(source, data)
+    assert (row["result"], row["reason"]) == ("differs", "TooMany")
+    assert row["message"].startswith("2 files")
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "told_of"),
+    [
+        ("etc", "opaque", {"/etc/.wh..wh..opq": "extra"}),
+        ("etc", "redirect", {"/etc": "metadata"}),
+        ("etc/a", "metacopy", {"/etc/a": "metadata"}),
+        ("etc/empty", "whiteout", {"/etc/empty": "metadata"}),
+    ],
+)
+def test_attributes_that_show_something_else_than_lies_there(
+    layer: Layer, name: str, mark: str, told_of: dict[str, str]
+) -> None:
+    data = ordinary(layer)
+    os.setxattr(layer.folder / name, f"user.overlay.{mark}", b"y")
+    row = layer.row(layer.blob(data), data)
+    assert (row["result"], told(row)) == ("differs", told_of)
+    if mark == "opaque":
+        assert layer.row(layer.blob(data), data, bottom=True)["result"] == "proven"

@@ -16,7 +16,7 @@ from collector.files.overlay import OverlayDirectories
 from collector.files.view import RuntimeStorage
 from collector.layers.blob import PackedSource
 from collector.layers.content import ContentStore, ImageContent
-from collector.layers.promised import ImageLayers, Lost
+from collector.layers.promised import ImageLayers, MissingArchive
 from collector.layers.tarsplit import TarSplit
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo, Unavailable
@@ -121,11 +121,11 @@ def test_the_layers_of_an_image(store: Store) -> None:
     store.path(store.blobs[0]).unlink()
     store.path(store.blobs[0]).symlink_to(store.path(store.blobs[0]))
     first, second = store.open.layers(image, [b"/1", b"/2"])
-    assert isinstance(first.source, Lost) and first.source.reason == "Unreadable"
+    assert isinstance(first.source, MissingArchive) and first.source.reason == "Unreadable"
     assert isinstance(second.source, PackedSource) and second.source.digest == store.blobs[1]
     assert (first.bottom, second.bottom, second.folder) == (True, False, b"/2")
     store.path(store.blobs[1]).unlink()
-    assert isinstance(store.open.layers(image, [b"/1", b"/2"])[1].source, Lost)
+    assert isinstance(store.open.layers(image, [b"/1", b"/2"])[1].source, MissingArchive)
     with pytest.raises(Unavailable, match="2 layers, the container's overlay 1"):
         store.open.layers(image, [b"/1"])
 
@@ -190,8 +190,8 @@ async def test_layers_that_docker_has_elsewhere_or_nothing_of(data: Data) -> Non
     data.write(f"{data.kept[0]}/size", b"many")
     (data.root / "image/overlay2" / data.kept[1] / "tar-split.json.gz").unlink()
     first, second, _ = (await data.layers()).layers
-    assert isinstance(first.source, Lost) and first.source.reason == "NotTheLayers"
-    assert isinstance(second.source, Lost) and second.source.reason == "NotFound"
+    assert isinstance(first.source, MissingArchive) and first.source.reason == "NotTheLayers"
+    assert isinstance(second.source, MissingArchive) and second.source.reason == "NotFound"
     assert first.size == 0
 
 
@@ -223,7 +223,7 @@ async def test_dockers_containerd_image_store(data: Data, tmp_path: Path) -> Non
     ]
     image = await data.layers(*folders)
     first, second, between = image.layers
-    assert not isinstance(between.source, Lost)
+    assert not isinstance(between.source, MissingArchive)
     assert (image.image, image.manifest) == (store.config, store.manifest)
     assert isinstance(first.source, PackedSource) and first.blob == store.blobs[0]
     assert second.folder == os.fsencode(folders[1]) and not between.diff_id

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from collector.memory.core import Core, prepared
+from collector.memory.core import Core, forget, prepared
 from collector.memory.elf import PAGE
 from collector.memory.mappings import MappingKind
+from collector.memory.pages import Pages
+from collector.memory.regions import CorePlan
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
 from tests.unit.collector.memory.subjects import Subject, subject
@@ -178,3 +182,56 @@ def test_a_machine_whose_registers_are_not_known() -> None:
         preparing = prepared(found, [], LIMIT, {}, "riscv64")
         with pytest.raises(Unavailable, match="riscv64"):
             preparing.__enter__()
+
+
+class LeavingMemory(dict[Any, int]):
+    """Shared memory at whose planning something happens to the process."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__()
+        self._happens = happens
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        self._happens()
+        return super().setdefault(key, default)
+
+
+def test_a_process_that_becomes_another_program_while_its_core_is_planned_is_gone() -> None:
+    script = """
+file = os.memfd_create("shared")
+os.ftruncate(file, 2 << 20)
+tell(LIBC.mmap(None, 2 << 20, 3, 1, file, 0))
+hear()
+os.execv(sys.executable, [sys.executable, "-c", "print(7, flush=True); input()"])
+"""
+    with subject(script) as process, Process.open(process.pid) as found:
+        shared, older = LeavingMemory(process.go_on), partial(Pages, scan=False)
+        with prepared(found, [], LIMIT, shared, page_map=older) as core:
+            assert core.reader.gone and read(core) == core.head
+
+
+def test_shared_memory_of_a_core_that_failed_is_free_for_others() -> None:
+    shared = {(b"0:1", 7, 0, 4096): 3, (b"0:1", 8, 0, 4096): 4}
+    forget(shared, 3)
+    assert shared == {(b"0:1", 8, 0, 4096): 4}
+
+
+def test_threads_that_are_not_named_have_no_registers() -> None:
+    script = """
+for _ in range(3):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+tell(1)
+"""
+    with (
+        subject(script) as process,
+        Process.open(process.pid) as found,
+        prepared(found, [], LIMIT, {}, most=2) as core,
+    ):
+        assert (core.threads, core.bare) == (2, 4)
+
+
+def test_bytes_of_segments_past_the_limit_are_counted_as_cut() -> None:
+    plan = CorePlan(LIMIT, size=3 * PAGE, most=1)
+    plan.segment(0, PAGE, PAGE, 4)
+    plan.segment(8 * PAGE, 2 * PAGE, 2 * PAGE, 4)
+    assert (len(plan.sorted_segments()), plan.cut) == (1, 2 * PAGE)

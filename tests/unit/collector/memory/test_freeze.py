@@ -44,6 +44,11 @@ async def until_it_goes_on(pid: int) -> None:
         await anyio.sleep(0.01)
 
 
+async def until_it_is_stopped(pid: int) -> None:
+    while state(pid) != "T":  # noqa: ASYNC110  # nothing tells
+        await anyio.sleep(0.01)
+
+
 def goes_on(process: Subject) -> bool:
     """Whether it answers."""
     return process.go_on() == [7]
@@ -156,15 +161,16 @@ tell(len(heard))
 
 
 async def test_a_process_that_was_stopped_stays_so() -> None:
-    with subject("tell(1)") as process:
+    with subject(ANSWERS) as process:
         process.process.send_signal(signal.SIGSTOP)
-        while state(process.pid) != "T":  # noqa: ASYNC110  # nothing tells
-            await anyio.sleep(0.01)
+        await until_it_is_stopped(process.pid)
         tracer = Tracer(PROC)
         assert (await tracer.hold(process.pid, LONG)).stopped == 1
         assert await tracer.release()
-        await until_it_goes_on(process.pid)
-        assert state(process.pid) == "T"
+        # The kernel wakes whom it detaches, and each thread stops again by itself.
+        await until_it_is_stopped(process.pid)
+        process.process.send_signal(signal.SIGCONT)
+        assert goes_on(process)
         await tracer.stop()
 
 

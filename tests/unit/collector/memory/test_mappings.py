@@ -66,8 +66,8 @@ def test_more_mappings_than_are_looked_at(tmp_path: Path) -> None:
     assert (len(rows), more) == (MAX_MAPPINGS, 8)
 
 
-def test_a_line_that_makes_no_sense_is_passed_over(tmp_path: Path) -> None:
-    assert parsed(tmp_path, b"nonsense\n") == ([], 0)
+def test_a_line_that_makes_no_sense_is_counted(tmp_path: Path) -> None:
+    assert parsed(tmp_path, b"nonsense\n") == ([], 1)
 
 
 MAPPED = Mapping(0x100000, 0x900000, 5, False, 0, b"08:01", 7, b"/lib")

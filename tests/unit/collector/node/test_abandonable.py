@@ -9,7 +9,7 @@ import threading
 import anyio
 import pytest
 
-from collector.node.abandonable import LeftBehind, raise_if_abandoned, run_abandonable
+from collector.node.abandonable import AbandonedThreads, raise_if_abandoned, run_abandonable
 from collector.runtimes.runtime import Unavailable
 
 
@@ -79,16 +79,16 @@ async def test_a_thread_that_is_not_waited_for_any_more_ends_at_its_next_step() 
 
 
 async def test_with_too_many_reads_that_hang_no_further_one_is_begun() -> None:
-    release, left_behind = threading.Event(), LeftBehind(2)
+    release, abandoned = threading.Event(), AbandonedThreads(2)
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await run_abandonable(0.01, "a lock", release.wait, left_behind=left_behind)
+            await run_abandonable(0.01, "a lock", release.wait, abandoned=abandoned)
     begun = list[int]()
     with pytest.raises(Unavailable, match=r"2 other reads hang, process 9 is not begun"):
-        await run_abandonable(60, "process 9", begun.append, 1, left_behind=left_behind)
+        await run_abandonable(60, "process 9", begun.append, 1, abandoned=abandoned)
     assert not begun
     release.set()
-    for thread in left_behind.threads:
+    for thread in abandoned.threads:
         await anyio.to_thread.run_sync(thread.join)
-    await run_abandonable(60, "process 9", begun.append, 1, left_behind=left_behind)
+    await run_abandonable(60, "process 9", begun.append, 1, abandoned=abandoned)
     assert begun

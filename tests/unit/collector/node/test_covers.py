@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.node.covers import Cover, Covers, covers
+from collector.node.covers import CoveringMount, CoveringMounts, covers
 from collector.node.procfs import HOST_PROC
 
 ROOT = b"1 0 0:50 / / rw - overlay overlay rw\n"
@@ -29,15 +29,15 @@ def test_what_hides_a_process(proc: Path) -> None:
     over = b"3 2 0:52 / /proc/12 rw - tmpfs none rw\n4 2 0:50 /tmp /proc/99/fd rw - overlay o rw\n"
     (proc / "70/mountinfo").write_bytes(ROOT + PROC + over)
     assert covers([70, 80]).listed == [
-        Cover(b"/proc/12", b"tmpfs", b"none", 70, 12, 80),
-        Cover(b"/proc/99/fd", b"overlay", b"o", 70, 99, 0),
+        CoveringMount(b"/proc/12", b"tmpfs", b"none", 70, 12, 80),
+        CoveringMount(b"/proc/99/fd", b"overlay", b"o", 70, 99, 0),
     ]
 
 
 def test_what_a_runtime_mounts_in_proc_hides_none(proc: Path) -> None:
     usual = b"3 2 0:51 /sys /proc/sys ro - proc proc rw\n4 2 0:52 / /proc/kcore rw - tmpfs t rw\n"
     (proc / "70/mountinfo").write_bytes(ROOT + PROC + usual)
-    assert covers([70, 80, 90]) == Covers([])
+    assert covers([70, 80, 90]) == CoveringMounts([])
 
 
 def test_a_container_without_proc(proc: Path) -> None:

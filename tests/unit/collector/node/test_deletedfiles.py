@@ -28,8 +28,8 @@ from collector.node.openfiles import open_files
 from collector.node.procfs import LONG_PATH, Process
 from collector.node.programs import Programs
 from forensics_core.bundle.manifest import NotCaptured
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import capture_for
 from tests.unprivileged import SYS_ADMIN, SYS_PTRACE, without
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")

@@ -65,4 +65,14 @@ def test_values_that_go_meanwhile() -> None:
         return 0, attributes
 
     found = values(vanishing, 3, "hash", 4, 4)
-    assert found == {"values": []}
+    assert found == {"values": [], "valuesCut": True}  # of more keys than are asked for
+
+
+@pytest.mark.parametrize("refused", [1, 4])
+def test_a_map_that_the_kernel_does_not_show_is_not_taken_for_an_empty_one(refused: int) -> None:
+    def refusing(command: int, attributes: bytes) -> Any:
+        if command == refused:
+            raise OSError(errno.EPERM, "made with BPF_F_WRONLY")
+        return 0, attributes
+
+    assert values(refusing, 3, "hash", 4, 4) == {"values": [], "valuesCut": True}

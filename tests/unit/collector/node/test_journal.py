@@ -42,18 +42,19 @@ def test_lines_about_a_pod_the_oldest_first(opened: Opened, form: str) -> None:
     assert (first["SYSLOG_IDENTIFIER"], second["SYSLOG_IDENTIFIER"]) == ("kubelet", "containerd")
     assert second["MESSAGE"] == "last of shop/web-0" and first["time"] < second["time"]
     assert found["entries"] == found["looked"] == 304 and found["since"] < first["time"]
+    assert not found["cut"] and not found["unread"]
 
 
 def test_the_newest_entries_only(opened: Opened) -> None:
     found = find_entries(opened(packed("compact")), POD, last=10)
     assert [row["MESSAGE"] for row in found["lines"]] == ["last of shop/web-0"]
-    assert found["looked"] == 10
+    assert found["looked"] == 10 and found["cut"]
 
 
 def test_a_limit_of_lines(opened: Opened) -> None:
     found = find_entries(opened(packed("plain")), [b"line "], most=2000)
     told = [row["MESSAGE"] for row in found["lines"]]
-    assert told[-1] == "line 299" and 1 < len(told) < 50
+    assert told[-1] == "line 299" and 1 < len(told) < 50 and found["cut"]
 
 
 def test_what_is_no_journal(opened: Opened) -> None:
@@ -114,3 +115,20 @@ def test_an_entry_of_no_time_is_left_out(opened: Opened) -> None:
     entry = struct.pack("<BB6xQQQ", 3, 0, 64, 1, 2**63).ljust(64, b"\0")
     found = find_entries(opened(bytes(header(0, 1, 256)) + array + entry), POD)
     assert (found["entries"], found["looked"]) == (1, 0)
+
+
+def field(flags: int, data: bytes) -> bytes:
+    whole = struct.pack("<BB6xQ", 1, flags, 64 + len(data)).ljust(64, b"\0") + data
+    return whole.ljust(-(-len(whole) // 8) * 8, b"\0")
+
+
+def test_a_field_that_is_given_twice_and_one_that_cannot_be_unpacked(opened: Opened) -> None:
+    fields = field(0, b"MESSAGE=of shop/web-0"), field(0, b"MESSAGE=of others"), field(2, b"lz4")
+    array = struct.pack("<BB6xQQQ", 6, 0, 32, 0, 288)
+    begin = 288 + 64 + 16 * len(fields)
+    places = [begin + sum(map(len, fields[:number])) for number in range(len(fields))]
+    items = b"".join(struct.pack("<QQ", place, 0) for place in places)
+    entry = struct.pack("<BB6xQQQ", 3, 0, 64 + len(items), 1, 10**15).ljust(64, b"\0") + items
+    found = find_entries(opened(bytes(header(0, 1, 256)) + array + entry + b"".join(fields)), POD)
+    (line,) = found["lines"]
+    assert line["MESSAGE"] == "of shop/web-0\nof others" and found["unread"] == 1

@@ -27,8 +27,8 @@ log = pytest.mark.skipif(not permitted(), reason="this user may not read the ker
 
 @log
 def test_both_ways_tell_the_same() -> None:
-    _, records = kernel_log()
-    way, lines = kernel_log(Path("/nowhere"))
+    _, records, _ = kernel_log()
+    way, lines, _ = kernel_log(Path("/nowhere"))
     assert way == "syslog"
     messages = {line["message"] for line in lines if isinstance(line["message"], str)}
     assert any(record["message"] in messages for record in records)
@@ -38,23 +38,24 @@ def test_both_ways_tell_the_same() -> None:
 def test_the_device_of_the_kernel() -> None:
     if not os.access(DEVICE, os.R_OK):
         pytest.skip("there is no such device")
-    way, records = kernel_log()
+    way, records, _ = kernel_log()
     numbers = [record["sequence"] for record in records]
     assert way == "kmsg" and numbers == sorted(numbers) and records[0]["level"]
 
 
 def test_a_file_that_ends(tmp_path: Path) -> None:
     (tmp_path / "kmsg").write_bytes(b"6,1,5000000,-;usb found\n SUBSYSTEM=usb\n")
-    way, (row,) = kernel_log(tmp_path / "kmsg")
+    way, (row,), lost = kernel_log(tmp_path / "kmsg")
     assert way == "kmsg" and row["sinceBoot"] == 5.0 and row["details"] == " SUBSYSTEM=usb"
     assert (row["level"], row["message"], row["sequence"]) == ("info", "usb found", 1)
+    assert not lost
 
 
 def test_of_a_buffer_that_is_too_long_the_newest_is_kept(tmp_path: Path) -> None:
     (tmp_path / "kmsg").touch()
     answers = iter([b"6,%d,5,-;told" % number for number in range(100)] + [b""])
-    _, rows = kernel_log(tmp_path / "kmsg", limit=40, read=lambda *_: next(answers))
-    assert [row["sequence"] for row in rows] == [97, 98, 99]
+    _, rows, lost = kernel_log(tmp_path / "kmsg", limit=40, read=lambda *_: next(answers))
+    assert [row["sequence"] for row in rows] == [97, 98, 99] and lost
 
 
 def test_a_line_of_the_system_call() -> None:
@@ -89,5 +90,12 @@ def test_records_that_are_none_or_were_overwritten(tmp_path: Path) -> None:
             raise answer
         return answer
 
-    _, rows = kernel_log(tmp_path / "kmsg", read=read)
-    assert [row["sequence"] for row in rows] == [9]
+    _, rows, lost = kernel_log(tmp_path / "kmsg", read=read)
+    assert [row["sequence"] for row in rows] == [9] and lost
+
+
+def test_records_between_two_that_were_read_are_missed(tmp_path: Path) -> None:
+    (tmp_path / "kmsg").touch()
+    answers = iter([b"6,1,5,-;told", b"6,9,5,-;told", b""])
+    _, rows, lost = kernel_log(tmp_path / "kmsg", read=lambda *_: next(answers))
+    assert len(rows) == 2 and lost

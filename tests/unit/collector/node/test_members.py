@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collector.node.members import MemberSearch, cgroup_folders
-from collector.node.procfs import HOST_PROC, pids
+from collector.node.procfs import HOST_PROC, Boundary, Process, pids
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes PID namespaces")
 
@@ -52,7 +52,7 @@ def test_one_that_began_after_the_listing_is_not_hidden(first: int) -> None:
 
 @root_only
 def test_one_that_ended_meanwhile_is_left_out(first: int) -> None:
-    search = MemberSearch(first, "no-cgroup-is-called-so", told=[2**22 + 1, first])
+    search = MemberSearch(first, "no-cgroup-is-called-so", listed=[2**22 + 1, first])
     search.look()
     assert 2**22 + 1 not in search.found and not search.hidden
     assert "runtime" in search.found[first]
@@ -87,6 +87,13 @@ def test_threads_that_are_too_many_are_not_asked_for_children(
     search = MemberSearch(7, "box")
     search.look()
     assert search.found == {7: {"listing"}}  # 9 has ended
+    assert not search.unasked and search.shares
+    few = MemberSearch(7, "box", max_threads=1)
+    few.look()
+    assert few.unasked == 2  # a thread of 7, and 9, which it has started
+    none = MemberSearch(7, "box", max_threads=0)
+    none.look()
+    assert none.unasked == 1
 
 
 def test_cgroups_lie_where_they_are_mounted() -> None:
@@ -108,3 +115,36 @@ def test_a_kernel_that_tells_no_children_and_a_cgroup_that_is_gone(
     search = MemberSearch(7, "no-such-cgroup")
     search.look()
     assert search.found == {7: {"listing"}}
+
+
+def test_cgroups_that_are_too_many_are_counted_and_one_of_threads_hides_none(
+    tmp_path: Path,
+) -> None:
+    for name, listed in (("", "7\n0\n"), ("a", "8\n"), ("a/b", "9\n")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "cgroup.procs").write_text(listed)
+    search = MemberSearch(7, "box")
+    assert [*search._within(tmp_path)] == [7, 8, 9] and not search.unread
+    few = MemberSearch(7, "box", max_groups=2)
+    assert [*few._within(tmp_path)] == [7, 8] and few.unread == 1
+    (tmp_path / "a/cgroup.procs").unlink()
+    (tmp_path / "a/cgroup.procs").mkdir()
+    assert [*search._within(tmp_path)] == [7, 9]
+
+
+@root_only
+def test_one_that_left_cgroup_and_parents_is_known_by_what_it_sees_mounted() -> None:
+    script = "(sleep 1000 >&- 2>&- & echo $!); exec sleep 1000"
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout
+        orphan = int(running.stdout.readline())
+        boundary, held = Boundary(running.pid), dict[int, bool]()
+        boundary.groups.clear()
+        for pid in (orphan, os.getpid()):
+            with Process.open(pid) as process:
+                held[pid] = boundary.holds(process)
+        running.kill()
+        os.kill(orphan, 9)
+    assert held == {orphan: True, os.getpid(): False} and boundary.shares

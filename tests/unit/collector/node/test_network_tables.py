@@ -15,7 +15,7 @@ import pytest
 from collector.node import network_tables
 from collector.node.network_tables import (
     WrongNamespace,
-    go_into,
+    enter_namespace,
     read_connections,
     read_firewall,
     read_network,
@@ -137,7 +137,7 @@ async def test_a_program_that_does_not_end_is_given_up() -> None:
 
 def test_a_process_in_another_namespace() -> None:
     with Process.open(os.getpid()) as process, pytest.raises(WrongNamespace):
-        go_into(process, b"net:[1]")
+        enter_namespace(process, b"net:[1]")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.node import node_log
 from collector.node.host import Host
 from collector.node.node_log import find_kernel_lines, find_lines
 from tests.unit.collector.node.test_journal import packed
@@ -38,7 +39,11 @@ def test_lines_of_files_and_of_the_journal(machine: Path) -> None:
     assert text["lines"][1] == "web 4f2a91 ends"
     assert journal["path"] == "/var/log/journal/3d12/system.journal"
     assert [row["PRIORITY"] for row in journal["lines"]] == ["6", "4"]
-    assert found.unreadable == {}
+    assert found.unreadable == {
+        "/var/log/messages": "It is not a regular file",
+        "/var/log/daemon.log": "It is not a regular file",
+    }
+    assert not found.older.total
 
 
 def test_the_kernels_own_lines(machine: Path) -> None:
@@ -60,7 +65,7 @@ def test_a_machine_whose_logs_have_none_of_them(machine: Path) -> None:
 def test_a_journal_that_is_none(machine: Path) -> None:
     (machine / "var/log/journal/3d12/system.journal").write_bytes(b"nothing of the sort")
     found = find_lines(host(machine), ["web"])
-    assert list(found.unreadable) == ["/var/log/journal/3d12/system.journal"]
+    assert "/var/log/journal/3d12/system.journal" in found.unreadable
 
 
 def test_a_machine_without_logs(tmp_path: Path) -> None:
@@ -80,6 +85,42 @@ def test_a_link_does_not_lead_out_of_the_machine(machine: Path) -> None:
 def test_of_very_many_lines_the_newest_are_kept(machine: Path) -> None:
     lines = b"".join(b"%07d web " % number + b"x" * 1000 + b"\n" for number in range(3000))
     (machine / "var/log/syslog").write_bytes(lines)
-    (row, _) = find_lines(host(machine), ["web "]).files
+    found = find_lines(host(machine), ["web "])
+    (row, _) = found.files
+    assert "lines of /var/log/syslog" in str(found.older)
     assert row["matches"] == 3000 and 900 < len(row["lines"]) < 1100
     assert row["lines"][-1].startswith("0002999") and row["from"] == 0
+
+
+def test_rotated_logs_and_archived_journals_are_looked_through_and_others_named(
+    machine: Path,
+) -> None:
+    log, archived = machine / "var/log", "journal/3d12/system@0-1.journal"
+    (log / archived).write_bytes(packed("plain"))
+    (log / "syslog.1").write_text("before: shop/web-0\n")
+    (log / "syslog.2.gz").touch()
+    (log / "syslog.3").write_text("long ago: shop/web-0\n")
+    os.utime(log / "syslog.3", (1000, 1000))
+    (log / "k3s.log").write_bytes(bytes(node_log.MAX_TAIL + 7))
+    found = find_lines(host(machine), ["shop/web-0"], since=2000)
+    lines = {row["path"]: len(row["lines"]) for row in found.files}
+    assert lines["/var/log/syslog.1"] == 1 and lines[f"/var/log/{archived}"] == 2
+    assert "/var/log/syslog.3" not in lines
+    told = str(found.older)
+    assert "/var/log/syslog.2.gz" in told and "the first 7 bytes of /var/log/k3s.log" in told
+
+
+def test_journals_of_later_than_a_container_was_made_that_are_left_out_are_named(
+    machine: Path,
+) -> None:
+    found = node_log.NodeLog(_entries=10)
+    (machine / "var/log/journal/3d12/user-7.journal").write_bytes(packed("plain"))
+    found.look(host(machine), "/var/log/journal/3d12/user-7.journal", [b"shop/web-0"])
+    assert "user-7.journal before 20" in str(found.older)
+    quiet = node_log.NodeLog(since=4e9, _entries=10)
+    quiet.look(host(machine), "/var/log/journal/3d12/user-7.journal", [b"shop/web-0"])
+    assert not quiet.older.total
+    many = [machine / f"var/log/journal/{number}" for number in range(node_log.MAX_JOURNALS)]
+    for folder in many:
+        folder.mkdir()
+    assert "1 folders of journals" in str(find_lines(host(machine), ["web"]).older)

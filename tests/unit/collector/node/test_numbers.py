@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.node.numbers import SLACK, Probe, highest, latest, sees_same
+from collector.node.numbers import RESERVE, Probe, highest, latest, same_pid_namespace
 
 PROC = Path("/proc")
 
@@ -45,7 +45,7 @@ def test_numbers_in_another_proc_by_looking(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     (tmp_path / "9").mkdir()
     assert [*probe(tmp_path).look(range(1, 10), {9})] == [7]
-    assert not sees_same(tmp_path) and sees_same(PROC)
+    assert not same_pid_namespace(tmp_path) and same_pid_namespace(PROC)
 
 
 def test_numbers_that_there_is_no_time_for_are_counted() -> None:
@@ -66,7 +66,7 @@ def test_no_more_numbers_than_were_ever_given_out(tmp_path: Path) -> None:
     (tmp_path / "sys/kernel").mkdir(parents=True)
     (tmp_path / "sys/kernel/pid_max").write_text("4194304\n")
     (tmp_path / "stat").write_text("cpu 1 2\nprocesses 5000\n")
-    assert highest(tmp_path) == 5000 + SLACK
+    assert highest(tmp_path) == 5000 + RESERVE
     (tmp_path / "stat").write_text("cpu 1 2\n")
     assert highest(tmp_path) == 4194304
     assert highest(tmp_path / "none") == 0

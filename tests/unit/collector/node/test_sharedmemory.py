@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.node.sharedmemory import UnreadSpace, segments
+from collector.node.sharedmemory import UnreadNamespace, segments
 from tests.unit.collector.node.test_deletedfiles import holding
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
@@ -20,7 +20,7 @@ def test_namespaces_past_the_limit_are_counted(tmp_path: Path) -> None:
     with holding(tmp_path, OWN) as one, holding(tmp_path, OWN) as other:
         (told,) = segments([one, other], most=1)
         assert not segments([one, other], most=2)
-    assert isinstance(told, UnreadSpace) and (told.spaces, told.reason) == (1, "TooMany")
+    assert isinstance(told, UnreadNamespace) and (told.spaces, told.reason) == (1, "TooMany")
 
 
 def test_segments_in_the_nodes_own_namespace_are_told() -> None:
@@ -29,4 +29,4 @@ def test_segments_in_the_nodes_own_namespace_are_told() -> None:
         (told,) = segments([os.getpid()])
     finally:
         LIBC.shmctl(number, 0, None)
-    assert isinstance(told, UnreadSpace) and told.reason == "OutOfScope"
+    assert isinstance(told, UnreadNamespace) and told.reason == "OutOfScope"

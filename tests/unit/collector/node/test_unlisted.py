@@ -18,10 +18,10 @@ from collector.node.process_row import describe
 from collector.node.procfs import Boundary, Process, pids
 from collector.node.programs import Programs
 from collector.node.threads import SeparateThreads
-from collector.node.unlisted import MAX_TABLE, Unlisted
+from collector.node.unlisted import MAX_TABLE, UnlistedSearch
 from forensics_core.bundle.manifest import NotCaptured
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import gaps_of, holding, search
 from tests.unprivileged import SYS_PTRACE, without
 
@@ -57,8 +57,8 @@ ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
 """
 
 
-def kept(*pids: int, max_table: int = MAX_TABLE) -> Unlisted:
-    found = Unlisted(time.monotonic() + 60, max_table=max_table)
+def kept(*pids: int, max_table: int = MAX_TABLE) -> UnlistedSearch:
+    found = UnlistedSearch(time.monotonic() + 60, max_table=max_table)
     found.look(pids)
     return found
 
@@ -365,7 +365,7 @@ async def test_what_is_too_much_is_told(tmp_path: Path) -> None:
 
 
 def test_very_many_files_are_not_all_looked_at() -> None:
-    found = Unlisted(time.monotonic() + 60, links=0)
+    found = UnlistedSearch(time.monotonic() + 60, links=0)
     found.look([os.getpid()])
     assert found.unseen == [os.getpid()]
 

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from select import select
 
@@ -22,6 +23,8 @@ from collector.recording.proc_events import ProcEventKind, ProcEvents
 from collector.recording.sockets import Notices, SocketWatch, open_diag
 from tests.unit.collector.node.test_deletedfiles import holding
 
+FORCED = 33
+"""`SO_RCVBUFFORCE`."""
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="for root only")
 
 
@@ -95,12 +98,12 @@ def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -
             each.bind(("127.0.0.1", 0))
             each.listen()
         watch = SocketWatch(open_diag(), journal, "net", True, 1, 0.0, Notices())
-        watch.look([])
+        watch.look(list)
         with socket.socket() as third:
             third.bind(("127.0.0.1", 0))
             third.listen()
             watch.limit = 10_000
-            watch.look([os.getpid()])
+            watch.look(lambda: [os.getpid()])
             assert watch.more >= 1
             assert f'"port": {third.getsockname()[1]}'.encode() in journal.drain()
             port = third.getsockname()[1]
@@ -111,7 +114,7 @@ def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -
             watch.read_events()
             told += journal.drain()
         assert told.count(b"socketClosed") == 1 and f'"port": {port}'.encode() in told
-        watch.look([])
+        watch.look(list)
         assert b"socketClosed" not in journal.drain()
         watch.close()
 
@@ -132,3 +135,35 @@ def test_packets_that_nobody_drains_are_counted() -> None:
             sender.sendto(bytes(100), ("127.0.0.1", 9))
     packets.run(lambda: True)
     assert packets.lost >= 9 and len(packets.drain()) < 400
+
+
+def test_sockets_that_ended_just_before_the_end_are_told() -> None:
+    """The kernel tells of them from a queue of each processor, whenever that has its turn."""
+    journal = EventJournal(RecordingLimits())
+    for _ in range(20):
+        notices = Notices()
+        watch = SocketWatch(open_diag(), journal, "net", False, 10_000, 60.0, notices)
+        watch.look(list)
+        with socket.socket(type=socket.SOCK_DGRAM) as last:
+            last.bind(("127.0.0.1", 0))
+            port = last.getsockname()[1]
+        notices.expire()
+        while notices.is_late:
+            select([notices.descriptor], [], [])
+            watch.read_events()
+        assert f'"port": {port}'.encode() in journal.drain()
+        watch.close()
+
+
+def test_threads_take_no_room_in_the_queue_of_processes() -> None:
+    with ProcEvents.open() as kernel:
+        kernel._kernel.setsockopt(socket.SOL_SOCKET, FORCED, 2 * 1024 * 1024)  # 5,461 events
+        for _ in range(4000):
+            thread = threading.Thread(target=os.getpid)
+            thread.start()
+            thread.join()
+        subprocess.run(["true"], check=True)
+        found = set[ProcEventKind]()
+        while not kernel.is_dry or not found:
+            found |= {event.what for event in kernel.read()}
+    assert found == {ProcEventKind.FORK, ProcEventKind.EXEC, ProcEventKind.EXIT}

@@ -21,8 +21,9 @@ from collector.recording.watch import ContainerWatch
 from collector.recording.writes import WRITTEN, Writes, noting_writes
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import capture_for
+from tests.unit.collector.memory.subjects import subject
 from tests.unit.collector.node.test_deletedfiles import holding
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="for root only")
@@ -53,7 +54,7 @@ def test_a_full_queue_of_the_kernel_is_noted_with_its_time(tmp_path: Path) -> No
 def test_mounts_that_cannot_be_watched_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     with holding(tmp_path, "") as pid, watching(pid) as watch:
         watch.mark()
-        assert b"/" in watch.unmarked
+        assert b"/" in watch.mounts.unmarked
         watch.run(lambda: True)
     assert not watch.failures
 
@@ -110,10 +111,10 @@ def test_namespaces_that_are_not_watched_are_named(tmp_path: Path) -> None:
         watch.mark()
         watch.members.known = {other}
         watch.look_elsewhere()
-        assert not watch.elsewhere
+        assert not watch.elsewhere.found
         watch.look_elsewhere()
         spaces = {str(Path(f"/proc/{other}/ns/{name}").readlink()) for name in ("mnt", "net")}
-    assert set(watch.elsewhere) == spaces
+    assert set(watch.elsewhere.found) == spaces
 
 
 def test_processes_past_the_limit_are_counted(tmp_path: Path) -> None:
@@ -121,3 +122,89 @@ def test_processes_past_the_limit_are_counted(tmp_path: Path) -> None:
         members = ContainerProcesses(pid, "", most=0)
         members.known.add(pid)
         assert not members.forked(2**22 - 1, pid) and members.more >= 1
+
+
+MOUNTED_ANEW = """
+assert not LIBC.unshare(0x00020000)
+assert not LIBC.mount(b"none", b"/", None, 0x44000, None)
+folder = os.environb[b"FOLDER"]
+def tmpfs():
+    assert not LIBC.mount(b"tmpfs", folder, b"tmpfs", 0, None)
+tmpfs()
+tell(1)
+hear()
+assert not LIBC.umount(folder)
+tmpfs()
+tell(2)
+hear()
+open(folder + b"/written", "w").write("x")
+tell(3)
+"""
+
+
+def test_a_mount_with_the_number_of_one_that_is_gone_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    with subject(MOUNTED_ANEW) as process:
+        journal, files = EventJournal(RecordingLimits()), Fanotify.open()
+        members = ContainerProcesses(process.pid, "")
+        watch = ContainerWatch(members, journal, Writes(10), 60.0, files=files)
+        watch.mark()
+        assert process.go_on() == [2]
+        steps = iter([False, True])
+
+        def write_at_the_end() -> bool:
+            over = next(steps)
+            return over and process.go_on() == [3]
+
+        watch.run(write_at_the_end)
+    assert f"{tmp_path}/written".encode() in journal.drain()
+
+
+COVERED = """
+assert not LIBC.unshare(0x00020000)
+assert not LIBC.mount(b"none", b"/", None, 0x44000, None)
+for _ in range(2):
+    assert not LIBC.mount(b"tmpfs", os.environb[b"FOLDER"], b"tmpfs", 0, None)
+tell(1)
+"""
+
+
+def test_a_mount_beneath_another_one_is_not_watched_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    with subject(COVERED) as process:
+        members = ContainerProcesses(process.pid, "")
+        watch = ContainerWatch(
+            members, EventJournal(RecordingLimits()), Writes(10), 60.0, files=Fanotify.open()
+        )
+        watch.mark()
+        watch.close()
+        covered = f"{tmp_path} (covered)".encode()
+        assert watch.mounts.unmarked[covered] == "another one covers it"
+        assert str(tmp_path).encode() not in watch.mounts.unmarked
+
+
+STARTED_ELSEWHERE = """
+import subprocess
+hear()
+child = subprocess.Popen(["unshare", "-m", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdin.write(b"x\\n"); child.stdin.flush(); child.stdout.readline()
+tell(child.pid)
+"""
+
+
+def test_a_namespace_that_something_is_started_in_is_named_before_the_next_look() -> None:
+    with subject("tell(1)" + STARTED_ELSEWHERE) as process, ProcEvents.open() as kernel:
+        members = ContainerProcesses(process.pid, "")
+        watch = ContainerWatch(
+            members, EventJournal(RecordingLimits()), Writes(10), 60.0, processes=kernel
+        )
+        watch.look_elsewhere()
+        members.known = {process.pid}
+        (started,) = process.go_on()
+        watch.run(lambda: True)
+        assert str(Path(f"/proc/{started}/ns/mnt").readlink()) in watch.elsewhere.found
+        os.kill(started, 9)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from forensics_core.operator.alerts.falco import Received, read_alert
-from forensics_core.operator.alerts.intake import WAITING, AlertOutcome, Intake
+from forensics_core.operator.alerts.falco import ReceivedAlert, read_alert
+from forensics_core.operator.alerts.intake import MAX_WAITING, AlertOutcome, Intake
 from forensics_core.operator.rules.facts import Alert
 from tests.unit.operator.alerts.messages import body, falco
 
@@ -61,7 +61,7 @@ class Clock:
         self.at += timedelta(seconds=seconds)
 
 
-def received(pod: str = "web-0", *, after: float = 0, **more: str) -> Received:
+def received(pod: str = "web-0", *, after: float = 0, **more: str) -> ReceivedAlert:
     moment = (NOW + timedelta(seconds=after)).isoformat()
     return read_alert(body(falco(pod, **{"time": moment, **more})))
 
@@ -131,8 +131,8 @@ async def test_more_than_so_many_a_second_are_refused_until_the_next() -> None:
 
 async def test_a_flood_of_different_pods_fills_a_bounded_queue_and_no_more() -> None:
     intake = Intake(Rules(), 100_000, Clock())
-    outcomes = [intake.offer(received(f"web-{number}")) for number in range(WAITING + 10)]
-    assert outcomes.count(AlertOutcome.TAKEN) == WAITING
+    outcomes = [intake.offer(received(f"web-{number}")) for number in range(MAX_WAITING + 10)]
+    assert outcomes.count(AlertOutcome.TAKEN) == MAX_WAITING
     assert outcomes[-10:] == [AlertOutcome.TOO_MANY] * 10
 
 

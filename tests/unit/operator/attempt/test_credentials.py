@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from forensics_core.api.order import WorkOrder
-from forensics_core.operator.attempt.credentials import LEAST, shortened, within
+from forensics_core.operator.attempt.credentials import MIN_SECONDS, shortened, within
 from forensics_core.operator.settings import JOB_MARGIN, CollectorSettings
 from forensics_core.storage.s3.sts import SessionCredentials
 from tests.unit.operator.samples import NOW
@@ -19,7 +19,7 @@ SETTINGS = CollectorSettings(image="x")
 
 
 @pytest.mark.parametrize(
-    ("lasts", "seconds"), [(6000, 3600), (3600, 3600 - 300 - JOB_MARGIN), (60, LEAST)]
+    ("lasts", "seconds"), [(6000, 3600), (3600, 3600 - 300 - JOB_MARGIN), (60, MIN_SECONDS)]
 )
 def test_a_capture_ends_before_its_credentials(lasts: int, seconds: int) -> None:
     made = SessionCredentials("a", "b", "c", NOW + timedelta(seconds=lasts))

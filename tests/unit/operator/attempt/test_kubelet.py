@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from forensics_core.errors import ClusterError
-from forensics_core.operator.attempt.kubelet import TOLD, KubeletClient, _url, judge
+from forensics_core.operator.attempt.kubelet import MAX_WORDS, KubeletClient, _url, judge
 from forensics_core.operator.settings import KubeletSettings
 from forensics_core.service.http import http_server
 
@@ -48,7 +48,7 @@ def test_an_archive() -> None:
 
 def test_a_kubelet_that_talks_without_end_is_cut() -> None:
     answer = judge("app", 500, "\x1b[2J" + "x" * 100_000)
-    assert len(answer.message) < TOLD + 50
+    assert len(answer.message) < MAX_WORDS + 50
     assert "\x1b" not in answer.message
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.operator.containment.labels import depart, listed, permits, selects
+from forensics_core.operator.containment.labels import listed, permits, plan_label_removal, selects
 
 LABELS = {"app": "web", "tier": "front", "colour": "green"}
 
@@ -28,7 +28,7 @@ def controller(**selector: Any) -> dict[str, Any]:
 
 
 def test_it_leaves_its_services_and_its_controller() -> None:
-    left = depart(
+    left = plan_label_removal(
         LABELS,
         [service("web", app="web"), service("other", app="api"), service("by-hand")],
         controller(matchLabels={"app": "web", "tier": "front"}),
@@ -41,23 +41,23 @@ def test_it_leaves_its_services_and_its_controller() -> None:
 def test_expressions_are_left_by_the_labels_that_they_need() -> None:
     needs = {"key": "tier", "operator": "In", "values": ["front", "back"]}
     there = {"key": "colour", "operator": "Exists"}
-    left = depart(LABELS, [], controller(matchExpressions=[needs, there]), [])
+    left = plan_label_removal(LABELS, [], controller(matchExpressions=[needs, there]), [])
     assert left.removed == {"tier": "front", "colour": "green"}
 
 
 def test_a_controller_that_wants_labels_absent_cannot_be_left() -> None:
     absent = {"key": "canary", "operator": "DoesNotExist"}
-    left = depart(LABELS, [], controller(matchExpressions=[absent]), [])
+    left = plan_label_removal(LABELS, [], controller(matchExpressions=[absent]), [])
     assert (left.removed, left.still_controlled) == ({}, True)
 
 
 def test_a_replication_controller_has_a_plain_selector() -> None:
-    left = depart(LABELS, [], controller(app="web"), [])
+    left = plan_label_removal(LABELS, [], controller(app="web"), [])
     assert (left.removed, left.still_controlled) == ({"app": "web"}, False)
 
 
 def test_a_controller_without_a_selector_is_none() -> None:
-    assert depart(LABELS, [], {"metadata": {"name": "x"}}, []).still_controlled is False
+    assert plan_label_removal(LABELS, [], {"metadata": {"name": "x"}}, []).still_controlled is False
 
 
 def test_it_leaves_policies_that_let_traffic_through_and_only_those() -> None:
@@ -66,7 +66,7 @@ def test_it_leaves_policies_that_let_traffic_through_and_only_those() -> None:
         policy("deny", ingress=[], matchLabels={"app": "web"}),
         policy("others", ingress=[{}], matchLabels={"app": "api"}),
     ]
-    left = depart(LABELS, [], None, policies)
+    left = plan_label_removal(LABELS, [], None, policies)
     assert (left.removed, left.still_permitting) == ({"tier": "front"}, ())
 
 
@@ -76,14 +76,14 @@ def test_policies_for_everybody_or_for_who_lacks_a_label_are_named() -> None:
         policy("dns", egress=[{}]),
         policy("no-front", ingress=[{}], matchExpressions=[lacks]),
     ]
-    left = depart(LABELS, [service("web", tier="front")], None, policies)
+    left = plan_label_removal(LABELS, [service("web", tier="front")], None, policies)
     assert left.still_permitting == ("dns", "no-front"), "the second one only since the label went"
 
 
 def test_a_policy_that_is_met_only_after_a_label_went_is_left_too() -> None:
     lacks = {"key": "app", "operator": "DoesNotExist"}
     then = policy("then", ingress=[{}], matchExpressions=[lacks], matchLabels={"tier": "front"})
-    left = depart(LABELS, [service("web", app="web")], None, [then])
+    left = plan_label_removal(LABELS, [service("web", app="web")], None, [then])
     assert left.removed == {"app": "web", "tier": "front"}
     assert left.still_permitting == ()
 
@@ -130,7 +130,7 @@ def test_whatever_still_selects_the_pod_is_named(
 ) -> None:
     services = [service(f"s{number}", **one) for number, one in enumerate(selectors)]
     policies = [policy(f"p{n}", ingress=[{}], **one) for n, one in enumerate(allowed)]
-    left = depart(labels, services, controller(**controls), policies)
+    left = plan_label_removal(labels, services, controller(**controls), policies)
     kept = {key: value for key, value in labels.items() if key not in left.removed}
     assert left.removed.items() <= labels.items()
     assert not [one for one in selectors if one.items() <= kept.items()]

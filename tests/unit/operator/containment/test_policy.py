@@ -141,7 +141,7 @@ def test_a_pod_that_is_isolated_for_somebody_else_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[1]", "7", '{"a": 1}', "[" * 50_000, "x" * (policy.MOST_JSON + 1)]
+    "text", ["", "{", "[1]", "7", '{"a": 1}', "[" * 50_000, "x" * (policy.MAX_JSON + 1)]
 )
 def test_an_annotation_that_somebody_has_spoilt_names_no_labels(text: str) -> None:
     spoilt = pod({}, annotations={REMOVED_LABELS_ANNOTATION: text})

@@ -49,7 +49,6 @@ from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
-    DestinationSeen,
     Failure,
     Foreign,
     ForeignObject,
@@ -58,10 +57,11 @@ from forensics_core.operator.observed import (
     Look,
     NameTaken,
     Observed,
-    Ordered,
+    ObservedDestination,
+    ObservedPod,
+    ObservedSeal,
     OrderLost,
-    PodSeen,
-    SealSeen,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -85,10 +85,10 @@ TIMES = Timings()
 SILENCE = TIMES.silence
 DELETED: Document = {"deletionTimestamp": NOW.isoformat()}
 BARE: Document = {"finalizers": []}
-THERE = PodSeen(pod(), node())
-FREE = DestinationSeen()
+THERE = ObservedPod(pod(), node())
+FREE = ObservedDestination()
 ORDER = build_order(checkpoint("Capturing"), pod(), (), (), "s3://cases", 3600)
-ORDERED = Ordered(ORDER, "0" * 64)
+ORDERED = StoredOrder(ORDER, "0" * 64)
 AWAY = DestinationUnreachable("s3://cases does not answer")
 
 
@@ -123,7 +123,7 @@ def test_an_attempt_that_had_to_wait_is_not_counted_from_the_start_again() -> No
 
 
 def test_a_destination_inside_a_bundle_is_refused_before_the_first_attempt() -> None:
-    inside = step(checkpoint(), pod=THERE, destination=DestinationSeen(inside_bundle=True))
+    inside = step(checkpoint(), pod=THERE, destination=ObservedDestination(inside_bundle=True))
     assert isinstance(inside, Fail) and inside.reason == "DestinationIsBundle"
     assert "s3://cases/forensics" in inside.message
 
@@ -134,12 +134,12 @@ def test_a_destination_that_does_not_answer_is_waited_for() -> None:
 
 
 def test_a_pod_that_is_gone_is_refused() -> None:
-    gone = step(checkpoint(), pod=PodSeen(None))
+    gone = step(checkpoint(), pod=ObservedPod(None))
     assert isinstance(gone, Fail) and gone.reason == "NotFound"
 
 
 def test_a_pod_that_is_not_up_is_waited_for_until_it_took_too_long() -> None:
-    unready = PodSeen(pod(status={"containerStatuses": []}), node())
+    unready = ObservedPod(pod(status={"containerStatuses": []}), node())
     found = step(checkpoint(), pod=unready)
     assert isinstance(found, Wait)
     assert (found.reason, found.store_context) == ("PodPending", False)
@@ -210,14 +210,14 @@ def test_an_attempt_without_children_is_resumed_where_it_was_left() -> None:
 @pytest.mark.parametrize(
     ("seen", "resumes"),
     [
-        (PodSeen(None), False),
-        (PodSeen(pod(status={"containerStatuses": []}), node()), False),
-        (PodSeen(pod(), node() | {"status": {"conditions": [{"type": "Ready"}]}}), True),
+        (ObservedPod(None), False),
+        (ObservedPod(pod(status={"containerStatuses": []}), node()), False),
+        (ObservedPod(pod(), node() | {"status": {"conditions": [{"type": "Ready"}]}}), True),
     ],
     ids=["gone", "not up", "node not ready"],
 )
 def test_an_attempt_without_an_order_is_resumed_if_its_pod_can_be_captured(
-    seen: PodSeen, resumes: bool
+    seen: ObservedPod, resumes: bool
 ) -> None:
     found = step(checkpoint("Capturing"), order=OrderLost(), pod=seen, bundles=())
     assert isinstance(found, ResumeAttempt if resumes else Fail)
@@ -444,8 +444,8 @@ def test_an_interrupted_attempt_is_followed_by_another_while_the_pod_is_there() 
     assert step(it, **seen) is Look.POD
     why = f"Interrupted: the collector was stopped. What it had is stored at {it.status.location}"
     assert step(it, pod=THERE, **seen) == StartAttempt(2, pod(), AttemptOver(why=why))
-    other = PodSeen(pod(metadata={"uid": "another"}))
-    for gone in (PodSeen(None), other):
+    other = ObservedPod(pod(metadata={"uid": "another"}))
+    for gone in (ObservedPod(None), other):
         assert step(it, pod=gone, **seen) == Finish(part.evidence, b"m", seal=False)
 
 
@@ -457,7 +457,7 @@ def test_an_interrupted_attempt_is_refused_where_it_is_the_last_and_does_not_hol
         seen: Document = {"manifest": found, "bundles": (), **OVER}
         again = step(it, pod=THERE, **seen)
         assert isinstance(again, StartAttempt) and again.attempt == 2
-        ends = step(it, pod=PodSeen(None), **seen)
+        ends = step(it, pod=ObservedPod(None), **seen)
         assert isinstance(ends, Fail) and ends.reason == reason
 
 
@@ -480,7 +480,7 @@ def test_what_was_interrupted_is_taken_where_its_pod_may_not_be_captured_again()
     """The node went with it: the pod is still listed, and nothing can be started there."""
     own = Interrupted(evidence(gaps=1), b"m")
     found = step(
-        checkpoint("Capturing"), manifest=own, pod=PodSeen(pod(), None), bundles=(), **OVER
+        checkpoint("Capturing"), manifest=own, pod=ObservedPod(pod(), None), bundles=(), **OVER
     )
     assert isinstance(found, SetCaptured) and found.evidence == own.evidence
 
@@ -513,15 +513,15 @@ def test_evidence_that_changed_before_its_seal_is_an_end(
     assert ends.reason == reason and message in ends.message
 
 
-@pytest.mark.parametrize("seal", SealSeen)
-def test_without_its_order_only_a_seal_of_ours_vouches_for_a_manifest(seal: SealSeen) -> None:
+@pytest.mark.parametrize("seal", ObservedSeal)
+def test_without_its_order_only_a_seal_of_ours_vouches_for_a_manifest(seal: ObservedSeal) -> None:
     it = checkpoint("Sealing", status={"manifestSHA256": "a" * 64})
     found = Unchecked(evidence(), b"m")
     assert step(it, manifest=found) is Look.SEAL
     ends = step(it, manifest=found, seal=seal, bundles=())
-    assert isinstance(ends, Finish if seal is SealSeen.OURS else Fail)
+    assert isinstance(ends, Finish if seal is ObservedSeal.OURS else Fail)
     other = Unchecked(replace(evidence(), attempt=2), b"m")
-    assert isinstance(step(it, manifest=other, seal=SealSeen.OURS, bundles=()), Fail)
+    assert isinstance(step(it, manifest=other, seal=ObservedSeal.OURS, bundles=()), Fail)
 
 
 def test_deleted_in_the_middle_nothing_goes_on_unseen() -> None:
@@ -654,7 +654,7 @@ def test_a_bundle_that_no_status_holds_leaves_the_others_to_be_taken() -> None:
 
 def test_the_pod_that_is_captured_again_is_the_one_that_was_meant() -> None:
     assert pod()["metadata"]["uid"] == POD_UID
-    other = PodSeen(pod(metadata={"uid": "another"}), node())
+    other = ObservedPod(pod(metadata={"uid": "another"}), node())
     ends = step(checkpoint("Capturing"), manifest=Absent(), pod=other, bundles=(), **OVER)
     assert isinstance(ends, Fail) and ends.reason == "PodReplaced"
 

@@ -34,7 +34,7 @@ from forensics_core.operator.decide.containment import (
     obstacle,
     release_first,
 )
-from forensics_core.operator.observed import Failure, Look, Observed, PodSeen
+from forensics_core.operator.observed import Failure, Look, Observed, ObservedPod
 from tests.unit.operator.pods import SURROUNDINGS
 from tests.unit.operator.samples import NOW, UID, checkpoint, pod, settings
 
@@ -47,7 +47,7 @@ REPLICAS = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid":
 def observed(seen: Any = None, **spec: Any) -> Observed:
     one = checkpoint("Capturing", spec={"isolate": True, **spec})
     seen = seen if seen is not None else pod(metadata={"resourceVersion": "5"})
-    return Observed(one, NOW, pod=PodSeen(seen), surroundings=SURROUNDINGS)
+    return Observed(one, NOW, pod=ObservedPod(seen), surroundings=SURROUNDINGS)
 
 
 def spelled(**changes: Any) -> Any:
@@ -133,7 +133,7 @@ def test_a_policy_that_waits_for_isolated_pods_to_let_them_out_is_told() -> None
 
 
 def test_a_pod_that_is_gone_is_not_isolated() -> None:
-    gone = replace(observed(), pod=PodSeen(None))
+    gone = replace(observed(), pod=ObservedPod(None))
     assert isolate_first(gone, SETTINGS) == GiveUpIsolation("The pod is gone.")
 
 

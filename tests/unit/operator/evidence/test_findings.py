@@ -29,7 +29,7 @@ from forensics_core.readers.findings.look import Findings
 from forensics_core.readers.findings.node import KERNEL
 from forensics_core.readers.findings.small_documents import (
     LIMIT,
-    MOST_CONTAINERS,
+    MAX_CONTAINERS,
     NO_DOCUMENTS,
     SmallDocuments,
     small_documents,
@@ -181,7 +181,7 @@ async def test_of_very_many_containers_the_first_are_looked_at(tmp_path: Path) -
     folder = await scene(tmp_path / "bundle")
     async with open_bundle(str(folder)) as bundle:
         capture = bundle.statement.predicate
-        names = [*(f"c{number}" for number in range(MOST_CONTAINERS)), "web"]
+        names = [*(f"c{number}" for number in range(MAX_CONTAINERS)), "web"]
         many = tuple(Container(name=name, container_id="x") for name in names)
         more = capture.model_copy(update={"containers": many})
         statement = bundle.statement.model_copy(update={"predicate": more})

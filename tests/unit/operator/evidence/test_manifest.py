@@ -16,7 +16,7 @@ from forensics_core.bundle.writer import (
 )
 from forensics_core.operator.evidence.manifest import (
     LIMIT,
-    MOST_PARTS,
+    MAX_PARTS,
     UnreadableManifest,
     parse_manifest,
 )
@@ -36,8 +36,8 @@ def test_a_manifest_is_understood_with_its_digest() -> None:
     [
         b"",
         b"{}",
-        b"[" * (MOST_PARTS + 1),
-        b'{"x": [' + b"[]," * MOST_PARTS + b"[]]}",
+        b"[" * (MAX_PARTS + 1),
+        b'{"x": [' + b"[]," * MAX_PARTS + b"[]]}",
         b'{"x": [' + b"0," * 1_000_000 + b"0]}",
     ],
     ids=["nothing", "empty", "deep", "many parts", "many values"],

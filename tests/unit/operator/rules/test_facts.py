@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.kube.metadata import moment
+from forensics_core.kube.objects import moment
 from forensics_core.operator.rules.facts import Disruption, facts_of, slim_known
 from tests.unit.operator.rules.pods import NOW, at, container, pod, terminated
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from forensics_core.api.capturerule import AlertFilter, AlertPriority
 from forensics_core.operator.rules.facts import Alert, PodFacts
 from forensics_core.operator.rules.happenings import happenings, news
-from forensics_core.operator.rules.memory import Captured, Memory
+from forensics_core.operator.rules.history import CaptureHistory, PastCapture
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.triggers import (
     at_first_look,
@@ -37,9 +37,12 @@ FALCO = Alert("Terminal shell", AlertPriority.NOTICE, "shop", "web-0", ("shell",
 
 
 def decided(
-    before: PodFacts | None, after: PodFacts, *active: ActiveRule, memory: Memory | None = None
+    before: PodFacts | None,
+    after: PodFacts,
+    *active: ActiveRule,
+    history: CaptureHistory | None = None,
 ) -> list[Trigger | HeldBack]:
-    return triggers(before, after, active, memory or Memory(), NOW)
+    return triggers(before, after, active, history or CaptureHistory(), NOW)
 
 
 def captured_by(*found: Trigger | HeldBack) -> list[str]:
@@ -131,7 +134,7 @@ def test_at_the_first_look_what_was_before_the_rule_or_an_hour_ago_is_history(
     when: float, since: float, news_to_it: bool
 ) -> None:
     old = pod("web-0", looping(when=when))
-    assert bool(at_first_look(old, [rule(since=since)], Memory(), NOW)) is news_to_it
+    assert bool(at_first_look(old, [rule(since=since)], CaptureHistory(), NOW)) is news_to_it
     assert bool(decided(None, old, rule(since=since))) is news_to_it
 
 
@@ -150,12 +153,12 @@ def test_of_two_rules_the_first_captures_and_the_other_says_so() -> None:
 
 
 def test_a_capture_by_another_rule_stands_for_a_while() -> None:
-    memory = Memory()
-    memory.note(Captured("x", "forensics-system/other", "uid-web-0", NOW - 30, over=True))
-    found = decided(pod(), pod("web-0", looping()), rule(), memory=memory)
+    history = CaptureHistory()
+    history.note(PastCapture("x", "forensics-system/other", "uid-web-0", NOW - 30, over=True))
+    found = decided(pod(), pod("web-0", looping()), rule(), history=history)
     assert reasons(*found) == [HeldReason.OTHER_RULE]
-    memory.note(Captured("x", "forensics-system/other", "uid-web-0", NOW - 90, over=True))
-    found = decided(pod(), pod("web-0", looping()), rule(), memory=memory)
+    history.note(PastCapture("x", "forensics-system/other", "uid-web-0", NOW - 90, over=True))
+    found = decided(pod(), pod("web-0", looping()), rule(), history=history)
     assert captured_by(*found) == ["dying"]
 
 
@@ -163,17 +166,17 @@ def test_a_capture_by_another_rule_stands_for_a_while() -> None:
 def test_one_namespace_does_not_use_up_what_a_rule_may_capture_for_all(
     namespaces: list[str],
 ) -> None:
-    memory = Memory()
+    history = CaptureHistory()
     active = rule(namespaces=namespaces, limits={"perHour": 5}, dedupeSeconds=0)
     found = [
-        one for number in range(8) for one in decided_in("noisy", f"web-{number}", active, memory)
+        one for number in range(8) for one in decided_in("noisy", f"web-{number}", active, history)
     ]
     assert reasons(*found) == [HeldReason.PER_NAMESPACE] * 5
     held = next(one for one in found if isinstance(one, HeldBack))
     assert held.message == "3 of noisy within an hour: limits.perNamespace"
     for name in ("a", "b"):
-        assert captured_by(*decided_in("quiet", name, active, memory)) == ["dying"]
-    assert reasons(*decided_in("quiet", "c", active, memory)) == [HeldReason.PER_HOUR]
+        assert captured_by(*decided_in("quiet", name, active, history)) == ["dying"]
+    assert reasons(*decided_in("quiet", "c", active, history)) == [HeldReason.PER_HOUR]
 
 
 @pytest.mark.parametrize(
@@ -194,28 +197,28 @@ def test_the_share_of_a_namespace(
 
 
 def decided_in(
-    namespace: str, name: str, active: ActiveRule, memory: Memory
+    namespace: str, name: str, active: ActiveRule, history: CaptureHistory
 ) -> list[Trigger | HeldBack]:
     """Let a pod of that namespace crash; what is captured is remembered."""
     crashing = pod(name, looping(), metadata={"namespace": namespace})
-    found = decided(pod(name, metadata={"namespace": namespace}), crashing, active, memory=memory)
+    found = decided(pod(name, metadata={"namespace": namespace}), crashing, active, history=history)
     for one in found:
         if isinstance(one, Trigger):
-            memory.note(one.as_captured(NOW))
+            history.note(one.as_captured(NOW))
     return found
 
 
 def test_annotations_of_two_pods_of_one_workload_are_two() -> None:
-    memory, active = Memory(), rule("dying", "Annotated")
+    history, active = CaptureHistory(), rule("dying", "Annotated")
     owner = {"ownerReferences": [{"kind": "Job", "name": "j", "controller": True}]}
     for name in ("a", "b"):
-        (trigger,) = decided(None, pod(name, metadata=WISH | owner), active, memory=memory)
+        (trigger,) = decided(None, pod(name, metadata=WISH | owner), active, history=history)
         assert isinstance(trigger, Trigger)
-        memory.note(trigger.as_captured(NOW))
+        history.note(trigger.as_captured(NOW))
 
 
 def test_the_same_of_another_image_is_another_thing() -> None:
-    memory = Memory()
+    history = CaptureHistory()
     owner: dict[str, Any] = {"ownerReferences": [{"kind": "Job", "name": "j", "controller": True}]}
     crashes = [
         pod("a", looping(), metadata=owner),
@@ -224,10 +227,10 @@ def test_the_same_of_another_image_is_another_thing() -> None:
     ]
     found = []
     for crash in crashes:
-        (one,) = decided(None, crash, rule(), memory=memory)
+        (one,) = decided(None, crash, rule(), history=history)
         found.append(one)
         if isinstance(one, Trigger):
-            memory.note(one.as_captured(NOW))
+            history.note(one.as_captured(NOW))
     assert captured_by(*found) == ["dying", "dying"]
     assert reasons(found[2]) == [HeldReason.DUPLICATE]
 
@@ -235,16 +238,16 @@ def test_the_same_of_another_image_is_another_thing() -> None:
 def test_a_pod_that_is_gone_without_a_deletion_is_told_unless_it_was_captured() -> None:
     active = rule("dying", "Deleted")
     (held,) = vanished(
-        pod(), [active, rule("other"), rule("far", "Deleted", namespaces=["x"])], Memory()
+        pod(), [active, rule("other"), rule("far", "Deleted", namespaces=["x"])], CaptureHistory()
     )
     assert isinstance(held, HeldBack)
     assert held.reason is HeldReason.POD_GONE
-    memory = Memory()
-    memory.note(Captured("x", active.id, "uid-web-0", NOW))
-    assert vanished(pod(), [active], memory) == []
+    history = CaptureHistory()
+    history.note(PastCapture("x", active.id, "uid-web-0", NOW))
+    assert vanished(pod(), [active], history) == []
     going = pod(metadata={"deletionTimestamp": "2027-01-15T08:00:00Z"})
-    assert vanished(going, [active], Memory()) == []
-    assert vanished(pod("web-0", container(containerID="")), [active], Memory()) == []
+    assert vanished(going, [active], CaptureHistory()) == []
+    assert vanished(pod("web-0", container(containerID="")), [active], CaptureHistory()) == []
 
 
 @pytest.mark.parametrize(
@@ -264,12 +267,12 @@ def test_a_pod_that_is_gone_without_a_deletion_is_told_unless_it_was_captured() 
 def test_all_that_a_filter_of_alerts_has_must_fit(wanted: AlertFilter | None, fine: bool) -> None:
     assert fits(wanted, FALCO) is fine
     given = wanted.model_dump(mode="json", by_alias=True) if wanted else None
-    found = of_alert(FALCO, pod(), [rule("dying", "Alert", alert=given)], Memory(), NOW)
+    found = of_alert(FALCO, pod(), [rule("dying", "Alert", alert=given)], CaptureHistory(), NOW)
     assert bool(captured_by(*found)) is fine
 
 
 def test_an_alert_is_of_the_container_with_its_id() -> None:
-    (trigger,) = of_alert(FALCO, pod(), [rule("dying", "Alert")], Memory(), NOW)
+    (trigger,) = of_alert(FALCO, pod(), [rule("dying", "Alert")], CaptureHistory(), NOW)
     assert isinstance(trigger, Trigger)
     assert (trigger.happening.container, trigger.happening.image) == ("app", "app:1")
     assert trigger.alert is FALCO
@@ -278,11 +281,13 @@ def test_an_alert_is_of_the_container_with_its_id() -> None:
 
 def test_an_alert_of_a_pod_that_is_not_there_is_told_to_the_rules_that_it_concerns() -> None:
     concerned = [rule("dying", "Alert"), rule("other"), rule("far", "Alert", namespaces=["x"])]
-    (held,) = of_alert(FALCO, None, concerned, Memory(), NOW)
+    (held,) = of_alert(FALCO, None, concerned, CaptureHistory(), NOW)
     assert isinstance(held, HeldBack)
     assert (held.rule.name, held.reason) == ("dying", HeldReason.NOT_FOUND)
     never = pod("web-0", container(containerID=""))
-    assert reasons(*of_alert(FALCO, never, concerned, Memory(), NOW)) == [HeldReason.NEVER_RAN]
+    assert reasons(*of_alert(FALCO, never, concerned, CaptureHistory(), NOW)) == [
+        HeldReason.NEVER_RAN
+    ]
 
 
 def test_what_the_api_server_refuses_is_held_back_in_its_words() -> None:
@@ -298,16 +303,16 @@ STEPS = st.lists(
 
 
 def play(
-    steps: list[tuple[PodFacts, float]], active: list[ActiveRule], memory: Memory
+    steps: list[tuple[PodFacts, float]], active: list[ActiveRule], history: CaptureHistory
 ) -> list[Trigger]:
     """Show pods to the rules, one after the other; return what they capture, with its time."""
     known: dict[str, PodFacts] = {}
     now, found = NOW, []
     for after, pause in steps:
         now += pause
-        for one in triggers(known.get(after.uid), after, active, memory, now):
+        for one in triggers(known.get(after.uid), after, active, history, now):
             if isinstance(one, Trigger):
-                memory.note(one.as_captured(now))
+                history.note(one.as_captured(now))
                 found.append((one, now))
         known[after.uid] = after
     check(found)
@@ -336,7 +341,7 @@ def check(found: list[tuple[Trigger, float]]) -> None:
 def test_whatever_happens_no_limit_is_passed_and_nothing_is_captured_twice(
     steps: list[tuple[PodFacts, float]], active: list[ActiveRule]
 ) -> None:
-    play(steps, active, Memory())
+    play(steps, active, CaptureHistory())
 
 
 @given(steps=STEPS, active=rules())
@@ -344,13 +349,13 @@ def test_whatever_happens_no_limit_is_passed_and_nothing_is_captured_twice(
 def test_whoever_begins_again_with_the_same_memory_captures_nothing_that_was(
     steps: list[tuple[PodFacts, float]], active: list[ActiveRule]
 ) -> None:
-    memory = Memory()
-    first = {(one.name, one.rule.id) for one in play(steps, active, memory)}
+    history = CaptureHistory()
+    first = {(one.name, one.rule.id) for one in play(steps, active, history)}
     now = NOW + sum(pause for _, pause in steps)
     again = [
         one
         for after, _ in steps
-        for one in at_first_look(after, active, memory, now)
+        for one in at_first_look(after, active, history, now)
         if isinstance(one, Trigger)
     ]
     assert not {(one.name, one.rule.id) for one in again} & first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.shared.slim import slim_checkpoint, slim_child
 from tests.unit.operator.samples import JOB, UID, job
 
@@ -43,7 +43,7 @@ def test_a_rules_limits_count_a_capture_whose_deletion_was_missed() -> None:
             "x": "y",
         },
     )
-    memory = Memory()
+    memory = CaptureHistory()
     memory.learn(PodCheckpoint.parse(whole))
     memory.learn(PodCheckpoint.parse(slim_checkpoint(whole)), gone=True)
     assert memory.count_of_pod("b/dying", "pod", dry=False) == 1

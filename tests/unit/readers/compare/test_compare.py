@@ -18,7 +18,7 @@ from forensics_core.bundle.manifest import Container
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.cli.main import forensics
 from forensics_core.readers.compare.difference import (
-    MOST,
+    MAX_KEPT,
     Area,
     Difference,
     DifferenceKind,
@@ -441,10 +441,10 @@ def test_times_are_equal_as_far_as_both_are_known(one_time: str, other: str, sam
 
 def test_many_differences_of_a_kind_are_counted_and_the_first_kept() -> None:
     found = Differences("web", "web")
-    for number in range(MOST + 10):
+    for number in range(MAX_KEPT + 10):
         found.add(Difference(Area.FILE, DifferenceKind.ONLY, f"/{number}"))
     found.add(Difference(Area.FILE, DifferenceKind.ONLY, "/x", "", Rule.CRON))
-    assert len(found.found) == MOST + 1 and found.totals.total() == MOST + 11
+    assert len(found.found) == MAX_KEPT + 1 and found.totals.total() == MAX_KEPT + 11
     assert found.ranked()[0].subject == "/x"
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from forensics_core.errors import UsageError, VerificationError
 from forensics_core.readers.compare.files import ComparedFile
 from forensics_core.readers.compare.image import ImageSide, open_image
-from forensics_core.readers.compare.layers import Merge
+from forensics_core.readers.compare.layers import LayerMerge
 from tests.unit.readers.compare.images import Entry, digest, laid_out, layer, saved
 
 LOWER: dict[str, Entry] = {
@@ -242,7 +242,7 @@ async def test_a_device_is_not_read(tmp_path: Path) -> None:
 
 
 def test_more_whiteouts_than_memory_takes_are_refused() -> None:
-    merge = Merge(most=3)
+    merge = LayerMerge(most=3)
     with pytest.raises(UsageError, match="more than 3 whiteouts"):
         for number in range(4):
             merge.take(b"/.wh.%d" % number, directory=False)
@@ -293,7 +293,7 @@ def consistent(layers: list[dict[str, str]]) -> bool:
 def test_the_highest_first_gives_the_same_tree_as_the_lowest_first(
     layers: list[dict[str, str]],
 ) -> None:
-    merge, found = Merge(), dict[str, str]()
+    merge, found = LayerMerge(), dict[str, str]()
     for each in reversed(layers):
         for path, kind in each.items():
             folder, _, name = path.rpartition("/")

@@ -12,7 +12,7 @@ from forensics_core.readers.changes import find_changes
 from forensics_core.readers.findings import changes, find
 from forensics_core.readers.findings.changes import look_at_layer
 from forensics_core.readers.findings.finding import Rule, Severity
-from forensics_core.readers.findings.look import MOST, Findings
+from forensics_core.readers.findings.look import MAX_FINDINGS, Findings
 from tests.bundles import replace_object
 from tests.integration.collector.folder_container import capture_tree
 from tests.unit.readers.evidence import (
@@ -148,7 +148,7 @@ async def test_a_bundle_whose_layers_differ(tmp_path: Path) -> None:
         assert find_changes(bundle, "web").name == DIFF
 
 
-async def found(folder: Path, most: int = MOST) -> Findings:
+async def found(folder: Path, most: int = MAX_FINDINGS) -> Findings:
     async with open_bundle(str(folder)) as bundle:
         return await find.find(bundle, most=most)
 

@@ -10,7 +10,7 @@ import pytest
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Rule
-from forensics_core.readers.findings.removed import MOST, RemovedLogs
+from forensics_core.readers.findings.removed import MAX_LOGS, RemovedLogs
 from tests.unit.readers.evidence import change, write_evidence
 
 
@@ -64,9 +64,9 @@ def test_what_is_no_log_is_not_remembered() -> None:
 
 
 def test_no_container_fills_the_memory_with_them() -> None:
-    rows = [change(f"/var/log/{number}", "D") for number in range(MOST + 5)]
-    rows += [change(f"/var/log/r{number}.1") for number in range(MOST + 5)]
-    assert len(removed(*rows)) == MOST
+    rows = [change(f"/var/log/{number}", "D") for number in range(MAX_LOGS + 5)]
+    rows += [change(f"/var/log/r{number}.1") for number in range(MAX_LOGS + 5)]
+    assert len(removed(*rows)) == MAX_LOGS
 
 
 async def test_the_report_names_a_removed_log(tmp_path: Path) -> None:

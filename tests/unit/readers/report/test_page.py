@@ -10,8 +10,8 @@ from anyio import to_thread
 
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.findings.finding import Rule
+from forensics_core.readers.report.content import ReportContent, ReportLimits, read_content
 from forensics_core.readers.report.page import page
-from forensics_core.readers.report.story import ReportContent, ReportLimits, tell
 from forensics_core.readers.report.text import as_json, markdown
 from tests.bundles import edit_manifest
 from tests.unit.readers.evidence import PROCESSES, change, process, socket, write_evidence
@@ -20,7 +20,7 @@ from tests.unit.readers.report.test_surroundings import whole
 
 async def story_of(folder: Path, limits: ReportLimits | None = None) -> ReportContent:
     async with open_bundle(str(folder)) as bundle:
-        return await tell(bundle, limits=limits)
+        return await read_content(bundle, limits=limits)
 
 
 async def shown(story: ReportContent) -> str:

@@ -18,11 +18,11 @@ from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.cli.main import forensics
 from forensics_core.errors import ForensicsError
 from forensics_core.readers.report.changes import milliseconds
+from forensics_core.readers.report.content import ReportLimits, read_content
 from forensics_core.readers.report.data import page_data
 from forensics_core.readers.report.moments import Bounds, read_moments
 from forensics_core.readers.report.page import page
 from forensics_core.readers.report.processes import ProcessNode, arrange
-from forensics_core.readers.report.story import ReportLimits, tell
 from forensics_core.readers.report.summary import summary
 from forensics_core.readers.timeline.entry import EntrySource, to_stamp
 from forensics_core.storage.blocks import one
@@ -119,7 +119,7 @@ def test_an_unknown_kind_of_report(bundle: Path) -> None:
 async def test_a_report_shows_the_first_of_very_many(tmp_path: Path) -> None:
     folder = await write_evidence(tmp_path / "b", [change(f"/{n}") for n in range(9)])
     async with open_bundle(str(folder)) as opened:
-        story = await tell(opened, limits=ReportLimits(changes=5))
+        story = await read_content(opened, limits=ReportLimits(changes=5))
     content = await to_thread.run_sync(lambda: "".join(page(story)))
     assert "The first 5 are shown: 'forensics ls" in content and "Changes in web (9)" in content
 
@@ -155,7 +155,7 @@ async def test_what_the_script_gets_ends_no_element_and_unpacks_to_what_there_wa
     bundle: Path,
 ) -> None:
     async with open_bundle(str(bundle)) as opened:
-        story = await tell(opened)
+        story = await read_content(opened)
     written = "".join(page_data(story))
     assert "<" not in written and not set(written) & {"\u202e", "\u2028"}
     (container,) = json.loads(written)["containers"]
@@ -171,7 +171,7 @@ async def test_long_names_make_it_fewer_changes(tmp_path: Path) -> None:
     rows = [change(f"/{number}/" + "x" * 1000) for number in range(9)]
     folder = await write_evidence(tmp_path / "b", rows)
     async with open_bundle(str(folder)) as opened:
-        story = await tell(opened, limits=ReportLimits(bytes=5_000, processes=1))
+        story = await read_content(opened, limits=ReportLimits(bytes=5_000, processes=1))
     (container,) = story.containers
     assert len(container.changes.first) == 4 and container.changes.total == 9
 
@@ -227,7 +227,7 @@ async def test_events_of_the_cluster_are_told_by_the_nodes_clock(tmp_path: Path)
     clock = {"node": "2026-08-01T10:00:20Z", "destination": "2026-08-01T10:00:00Z"}
     edit_manifest(folder, lambda document: document["predicate"].update(clocks=[clock]))
     async with open_bundle(str(folder)) as opened:
-        story = await tell(opened)
+        story = await read_content(opened)
     (seen,) = (each for each in story.moments.entries if each.source is EntrySource.EVENT)
     assert to_stamp(seen.time).startswith("2026-08-01T10:00:20")
     assert any("20 s ahead of the store's" in line for line in summary(story))

@@ -16,8 +16,8 @@ from forensics_core.readers.context import load_pod
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.ports import of_the_pod
+from forensics_core.readers.report.content import ReportContent, read_content
 from forensics_core.readers.report.node import read_node
-from forensics_core.readers.report.story import ReportContent, tell
 from forensics_core.readers.report.surroundings import Surroundings, read_surroundings, selects
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
@@ -119,7 +119,7 @@ async def whole(folder: Path) -> ReportContent:
         node__firewall=FIREWALL,
     )
     async with open_bundle(str(folder)) as bundle:
-        return await tell(bundle)
+        return await read_content(bundle)
 
 
 async def test_what_the_cluster_said_of_the_pod(tmp_path: Path) -> None:

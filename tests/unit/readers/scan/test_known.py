@@ -12,7 +12,7 @@ import pytest
 from forensics_core.errors import UsageError
 from forensics_core.readers.scan import known as module
 from forensics_core.readers.scan.hashlists import MAX_DOCUMENT
-from forensics_core.readers.scan.known import KnownHashes, Standing, read_known
+from forensics_core.readers.scan.known import HashReputation, KnownHashes, read_known
 
 BYTES = b"the file"
 DIGESTS = {name: hashlib.new(name, BYTES).hexdigest() for name in ("sha256", "sha1", "md5")}
@@ -61,15 +61,15 @@ IOCS = {
 @pytest.mark.parametrize("form", GOOD)
 def test_such_a_list_says_known_good(tmp_path: Path, form: str) -> None:
     known = known_of(tmp_path, GOOD[form])
-    assert known.verdict(DIGESTS).standing is Standing.GOOD
-    assert known.verdict({"sha256": "0" * 64}).standing is Standing.UNKNOWN
+    assert known.verdict(DIGESTS).standing is HashReputation.GOOD
+    assert known.verdict({"sha256": "0" * 64}).standing is HashReputation.UNKNOWN
 
 
 @pytest.mark.parametrize("form", IOCS)
 def test_such_a_list_says_ioc(tmp_path: Path, form: str) -> None:
     known = known_of(tmp_path, IOCS[form])
-    assert known.verdict(DIGESTS).standing is Standing.IOC
-    assert known.verdict({"sha256": ""}).standing is Standing.UNKNOWN
+    assert known.verdict(DIGESTS).standing is HashReputation.IOC
+    assert known.verdict({"sha256": ""}).standing is HashReputation.UNKNOWN
 
 
 def test_the_strongest_hash_of_a_row_is_taken(tmp_path: Path) -> None:
@@ -79,8 +79,12 @@ def test_the_strongest_hash_of_a_row_is_taken(tmp_path: Path) -> None:
 
 
 def test_who_gives_a_list_can_say_what_it_is(tmp_path: Path) -> None:
-    assert known_of(tmp_path, GOOD["md5sum"], "ioc=").verdict(DIGESTS).standing is Standing.IOC
-    assert known_of(tmp_path, IOCS["STIX"], "good=").verdict(DIGESTS).standing is Standing.GOOD
+    assert (
+        known_of(tmp_path, GOOD["md5sum"], "ioc=").verdict(DIGESTS).standing is HashReputation.IOC
+    )
+    assert (
+        known_of(tmp_path, IOCS["STIX"], "good=").verdict(DIGESTS).standing is HashReputation.GOOD
+    )
 
 
 def test_an_ioc_stays_one_whatever_another_list_says_and_has_its_name(tmp_path: Path) -> None:
@@ -88,7 +92,7 @@ def test_an_ioc_stays_one_whatever_another_list_says_and_has_its_name(tmp_path: 
     (tmp_path / "bad").write_text(IOCS["CSV"])
     for lists in (("good", "bad"), ("bad", "good", "bad")):
         verdict = read_known([str(tmp_path / name) for name in lists]).verdict(DIGESTS)
-        assert verdict == module.HashVerdict(Standing.IOC, "Mirai")
+        assert verdict == module.HashVerdict(HashReputation.IOC, "Mirai")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from forensics_core.readers.timeline.entry import (
     to_stamp,
 )
 from forensics_core.readers.timeline.formats import bodyfile_row, csv_cells, csv_line
-from forensics_core.readers.timeline.logs import MOST_WAITING
+from forensics_core.readers.timeline.logs import MAX_WAITING
 from forensics_core.readers.timeline.ordering import in_order
 from forensics_core.readers.timeline.timeline import Filter, timeline
 from forensics_core.storage.blocks import one
@@ -331,9 +331,9 @@ async def test_lines_that_no_time_is_near_have_that_of_the_capture(tmp_path: Pat
         ("Captured, no Time is Known", "one"),
         ("Captured, no Time is Known", "two"),
     ]
-    late = await logged(tmp_path / "late", *[b"x"] * MOST_WAITING, b"2026-08-01T10:00:00Z a", b"y")
+    late = await logged(tmp_path / "late", *[b"x"] * MAX_WAITING, b"2026-08-01T10:00:00Z a", b"y")
     assert Counter(what for _, what, _ in late) == {
-        "Captured, no Time is Known": MOST_WAITING,
+        "Captured, no Time is Known": MAX_WAITING,
         "Logged Time": 1,
         "Logged Time of the Nearest Line": 1,
     }

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.endpoints import MOST, remember_endpoints
+from forensics_core.storage.s3.endpoints import MAX_KNOWN, remember_endpoints
 from tests.unit.storage.s3.test_session import KEY
 
 BUCKETS = ("cases", "with.dots", "arn:aws:s3:us-west-2:123456789012:accesspoint:cases")
@@ -61,12 +61,12 @@ async def test_parameters_are_gathered_once_until_the_region_is_another() -> Non
 async def test_no_more_than_so_many_are_kept() -> None:
     resolver = Resolver("Bucket")
     remember_endpoints(cast(Any, Client(resolver)))
-    for number in range(MOST + 1):
+    for number in range(MAX_KNOWN + 1):
         await parameters(resolver, f"cases-{number}")
-    await parameters(resolver, f"cases-{MOST}")
-    assert resolver.gathered == MOST + 1
+    await parameters(resolver, f"cases-{MAX_KNOWN}")
+    assert resolver.gathered == MAX_KNOWN + 1
     await parameters(resolver, "cases-0")
-    assert resolver.gathered == MOST + 2
+    assert resolver.gathered == MAX_KNOWN + 2
 
 
 async def test_rules_that_ask_for_the_key_are_asked_each_time() -> None:
