@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any, cast
 
-from forensics_core.operator.observed import Ordered
+from  import Ordered
 from forensics_core.operator.shared.operator_context import ORDERS, OperatorContext
 from tests.unit.operator.samples import checkpoint
 
