@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any, cast
 
-from  import Ordered
+from forensics_core.operator.observed import StoredOrder
 from forensics_core.operator.shared.operator_context import ORDERS, OperatorContext
 from tests.unit.operator.samples import checkpoint
 
@@ -18,7 +18,7 @@ def context() -> OperatorContext:
 
 async def test_of_orders_the_latest_are_remembered() -> None:
     shared = context()
-    orders = [Ordered(cast(Any, None), str(number)) for number in range(ORDERS + 1)]
+    orders = [StoredOrder(cast(Any, None), str(number)) for number in range(ORDERS + 1)]
     them = [checkpoint("Capturing", metadata={"uid": str(number)}) for number in range(ORDERS + 1)]
     for it, ordered in zip(them, orders, strict=True):
         shared.remember_order(it, ordered)
