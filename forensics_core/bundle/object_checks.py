@@ -101,7 +101,8 @@ async def check_stored(
 
     left = most_wrong - len(problems)
     if left > 0 and asked:
-        problems += await check_each(asked, check, at_once=at_once, most_wrong=left)
+        together = min(at_once, len(asked))
+        problems += await check_each(asked, check, at_once=together, most_wrong=left)
     return problems
 
 

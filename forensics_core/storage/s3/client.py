@@ -27,6 +27,7 @@ from forensics_core.storage.objects import MAX_ENTRIES, Traffic
 from forensics_core.storage.s3.answers import AnswerSession, bound_redirects, count_answers
 from forensics_core.storage.s3.endpoints import remember_endpoints
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
+from forensics_core.storage.s3.handlers import leave_out_idle_handlers
 from forensics_core.storage.s3.renewal import renew
 from forensics_core.storage.s3.session import make_session
 from forensics_core.version import __version__
@@ -110,6 +111,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         client.meta.events.unregister("before-call.s3", add_expect_header)
         bound_redirects(client)
         remember_endpoints(client)
+        leave_out_idle_handlers(client)
         if access.traffic:
             count_answers(client, access.traffic)
         # Keys that were given in so many words have no file that could be read again.

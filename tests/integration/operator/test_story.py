@@ -31,6 +31,14 @@ async def test_a_checkpoint_becomes_a_sealed_bundle(stage: Stage) -> None:
     assert [each["step"] for each in status["timings"]] == [step.value for step in Step]
 
 
+async def test_the_operator_does_not_ask_for_the_order_that_it_wrote(stage: Stage) -> None:
+    stage.request()
+    async with stage.operating():
+        status = await stage.finished()
+    assert status["sealed"] is True
+    assert "get secrets" not in stage.requests("get")
+
+
 async def test_the_seeds_answer_for_a_pod_that_is_not_there(stage: Stage) -> None:
     stage.request(pod="nope", namespace="default")
     async with stage.operating():
