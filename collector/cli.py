@@ -5,7 +5,6 @@ With `--order` it is what the operator's Jobs run.
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypedDict, Unpack
@@ -187,7 +186,7 @@ def collect(
         _carry_out(order, rate)
     with without_garbage():
         load_aiohttp()
-        importlib.import_module("collector.local")
+        import collector.local  # noqa: F401  # what is used further down is loaded here
     if runtime_endpoint:
         os.environ["FORENSICS_RUNTIME_ENDPOINT"] = runtime_endpoint
     if len(containers) == 1 and containers[0].endswith("://"):

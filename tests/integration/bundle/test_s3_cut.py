@@ -50,8 +50,7 @@ def invoke(*arguments: str) -> Result:
     ("name", "command"),
     [
         ("rootfs.tar.zst", "cat"),
-        ("rootfs.index.jsonl.zst", "cat"),
-        ("rootfs.index.jsonl.zst", "ls"),
+        ("rootfs.lookup.jsonl.zst", "cat"),
         ("rootfs.lookup.jsonl.zst", "ls"),
     ],
 )
@@ -65,3 +64,20 @@ def test_what_was_cut_is_named(
     verified = invoke("verify", location)
     assert verified.exit_code == 3
     assert f"Mismatch: containers/web/{name}: it is truncated" in verified.stdout
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.999])
+def test_an_index_that_was_cut_is_read_from_its_copy_and_named_by_verify(
+    s3: S3Server, bucket: str, location: str, keep: float
+) -> None:
+    whole = {command: invoke(*command).stdout_bytes for command in commands(location)}
+    anyio.run(cut, s3, bucket, "rootfs.index.jsonl.zst", keep)
+    assert whole == {command: invoke(*command).stdout_bytes for command in whole}
+    verified = invoke("verify", location)
+    assert verified.exit_code == 3
+    expected = "Mismatch: containers/web/rootfs.index.jsonl.zst: it is truncated"
+    assert expected in verified.stdout
+
+
+def commands(location: str) -> list[tuple[str, ...]]:
+    return [("cat", location, "web:/a"), ("ls", location, "web:/")]
