@@ -20,6 +20,7 @@ from forensics_core.kube.events import EventRecorder
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
+from forensics_core.operator.containment.policy import as_it_was
 from forensics_core.operator.rules.captures import CaptureRequests
 from forensics_core.operator.rules.facts import Alert, facts_of, slim_known
 from forensics_core.operator.rules.history import CaptureHistory, rule_id
@@ -250,7 +251,7 @@ class RuleController:
                 self._stop_without_rules()
                 self._apply(vanished(before, self._rules.active, self._history))
             return
-        after = facts_of(event.object)
+        after = facts_of(as_it_was(event.object))
         known = before if before is not None and before.uid == after.uid else None
         if known is not None:
             after = known.and_now(after)

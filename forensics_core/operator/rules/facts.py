@@ -15,7 +15,6 @@ from forensics_core.api.capturerule import AlertPriority, TriggerEvent
 from forensics_core.api.names import CAPTURE_ANNOTATION
 from forensics_core.kube.holds import is_held
 from forensics_core.kube.objects import Object, deletion_asked_at, moment
-from forensics_core.operator.containment.policy import as_it_was
 
 BACKING_OFF = "CrashLoopBackOff"
 DISRUPTION = "DisruptionTarget"
@@ -159,8 +158,8 @@ class Alert:
 
 
 def facts_of(pod: Object) -> PodFacts:
-    """Return what rules need to know of a pod; of an isolated one, as it was before that."""
-    metadata, status = as_it_was(pod)["metadata"], pod.get("status") or {}
+    """Return what rules need to know of a pod; an isolated one is given as it was before that."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
     labels = _interned(metadata.get("labels"))
     conditions = [one for one in status.get("conditions") or () if isinstance(one, dict)]
     changed = [at for one in conditions if (at := moment(one.get("lastTransitionTime")))]

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from forensics_core.api.capturerule import CaptureRule
+from forensics_core.operator.containment.policy import as_it_was
 from forensics_core.operator.rules.facts import PodFacts, facts_of
 from forensics_core.operator.rules.outcomes import ActiveRule
 
@@ -55,15 +56,14 @@ def pod(
     metadata: Document | None = None,
     **status: Any,
 ) -> PodFacts:
-    """Return the facts of a pod in the namespace `shop`."""
+    """Return the facts of a pod in the namespace `shop`, as the controller makes them."""
     own = {"name": name, "namespace": "shop", "uid": uid or f"uid-{name}", **(metadata or {})}
     statuses = list(containers) or [container()]
-    return facts_of(
-        {
-            "metadata": own,
-            "status": {"phase": "Running", "containerStatuses": statuses, **status},
-        }
-    )
+    found = {
+        "metadata": own,
+        "status": {"phase": "Running", "containerStatuses": statuses, **status},
+    }
+    return facts_of(as_it_was(found))
 
 
 def rule(name: str = "dying", *events: str, since: float = -600, **spec: Any) -> ActiveRule:
