@@ -38,7 +38,7 @@ GOALS = {
     "request-real": Goal("seconds from the request to `Captured`, real cluster", 1.5),
     "request-real-node": Goal("seconds until 12 small pods of a node are captured, real", 8),
     "operator-rate": Goal("checkpoints a second of the operator", 50, at_least=True),
-    "operator-rest": Goal("peak MiB of the operator, 5,000 finished", 100),
+    "operator-rest": Goal("MiB of the operator at rest, 5,000 finished", 100),
     "operator-stall": Goal("longest ms without an answer, 10,000 objects listed", 100),
     "verify": Goal("wall time of `verify`, of `sha256sum` and `zstd -t`", 1.2),
     "fetch": Goal("wall time of `fetch`, of `aws s3 cp --recursive`", 1),
