@@ -35,7 +35,7 @@ def test_reads_and_writes_are_counted_apart_and_goals_judged() -> None:
 
 def test_the_operators_numbers_are_goals_with_what_they_could_be() -> None:
     busy = Busy(10, 1.0, 0.5, {}, 0, 0, before=80 * MiB)
-    rest = IdleMeasurement(50, 5.0, 0, 0, 90 * MiB, answers=[1, 2, 30], listed=60)
+    rest = IdleMeasurement(50, 5.0, 0, 90 * MiB, 0, answers=[1, 2, 30], listed=60)
     first, *others = results(busy, rest)
     assert first.goals == {"operator-rate": 10, "operator-rest": 90, "operator-stall": 30}
     assert {name: bound.value for name, bound in first.bounds.items()} == {

@@ -76,7 +76,7 @@ async def test_a_process_that_hangs(proc: Path, bundle: Bundle) -> None:
         (proc / number / "comm").unlink()
         os.mkfifo(proc / number / "comm")
     capture = capture_for(bundle)
-    await processes.collect(capture, processes.ProcessLimits(seconds=0.3, hanging=0.2))
+    await processes.collect(capture, processes.ProcessLimits(seconds=1.0, hanging=0.2))
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert rows[0]["pid"] == 7 and rows[0]["status"]
     assert [(row["pid"], row["unreadable"]) for row in rows[1:]] == [(8, "Hung"), (9, "Hung")]
@@ -97,7 +97,7 @@ async def test_a_process_whose_arguments_hang_keeps_all_else(proc: Path, bundle:
     os.mkfifo(proc / "8/cmdline")
     (proc / "9/cmdline").write_bytes(b"after\0")
     capture = capture_for(bundle)
-    await processes.collect(capture, processes.ProcessLimits(seconds=0.3))
+    await processes.collect(capture, processes.ProcessLimits(seconds=1.0))
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert rows[1]["comm"] and rows[1]["status"] and rows[1]["namespaces"]["pid"] == "pid:[1]"
     assert rows[1]["hung"] == ["cmdline", "environ"] and rows[1]["cmdline"] is None
@@ -117,7 +117,7 @@ async def test_processes_that_hang_cost_nothing_but_processes(proc: Path, bundle
         (folder / "comm").unlink()
         os.mkfifo(folder / "comm")
     capture = capture_for(bundle)
-    limits = processes.ProcessLimits(seconds=0.02, least=0.01, hanging=0.02)
+    limits = processes.ProcessLimits(seconds=1.0, least=0.01, hanging=0.02)
     await processes.collect(capture, limits)
     assert f"and {MAX_LEFT + 1 - MAX_NAMES} more" in capture.bundle.not_captured[0].message
     await network.collect(capture)

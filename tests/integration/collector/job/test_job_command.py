@@ -85,6 +85,7 @@ class Job:
             "uid": uuid4(),
             "pod": PodRef(namespace="shop", name="web", uid="u1"),
             "targets": [ContainerTarget(name=name, container_id=where) for name, where in named],
+            "layer_seconds": 60,
             **more,
         }
         self.order = WorkOrder.model_validate(asked)
