@@ -45,7 +45,14 @@ from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.folder_container import CONTAINER
 from tests.integration.collector.test_capture import collect
 from tests.integration.collector.test_trouble import order_for
-from tests.unit.collector.node.bpf_objects import bpf_is_permitted, closing, new_map, program
+from tests.unit.collector.node.bpf_objects import (
+    EVIL,
+    LOOT,
+    bpf_is_permitted,
+    closing,
+    new_map,
+    program,
+)
 from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, space_of, within
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
@@ -144,13 +151,13 @@ async def test_a_program_of_ebpf_with_who_holds_it(
     docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
-        with new_map(b"loot") as room, program(b"evil", uses=room):
+        with new_map(LOOT.encode()) as room, program(EVIL.encode(), uses=room):
             await collect(bundle, container, options=VOLATILE)
     found = of_node(bundle)["ebpf"]
-    (row,) = (row for row in found["programs"] if row["name"] == "evil")
+    (row,) = (row for row in found["programs"] if row["name"] == EVIL)
     assert os.getpid() in row["pids"]
     (kept,) = (each for each in found["maps"] if each["id"] in row["maps"])
-    assert kept["name"] == "loot" and os.getpid() in kept["pids"]
+    assert kept["name"] == LOOT and os.getpid() in kept["pids"]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +366,7 @@ async def test_objects_of_ebpf_beyond_the_limit(scene: NodeCapture, bundle: Bund
     if not bpf_is_permitted():
         pytest.skip("this kernel makes no such objects for us")
     scene.limit = 10
-    with program(b"evil"):
+    with program(EVIL.encode()):
         await scene.attempt("ebpf.json", node.write_ebpf)
     assert gaps(scene)["node/ebpf.json, its rest"] == "TooLarge"
     assert bundle.json("node/ebpf.json")["programs"] == []

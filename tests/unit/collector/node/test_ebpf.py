@@ -17,7 +17,10 @@ from collector.node.ebpf_links import link_fields
 from collector.node.holders import find_holders
 from tests.unit.collector.node.bpf_objects import (
     CGROUP_SKB,
+    EVIL,
+    LOOT,
     RAW_TRACEPOINT,
+    SPY,
     bpf_is_permitted,
     new_map,
     on_cgroup,
@@ -30,9 +33,9 @@ bpf = pytest.mark.skipif(not bpf_is_permitted(), reason="this kernel makes no su
 
 @bpf
 def test_a_program_with_its_map_and_who_holds_them() -> None:
-    with new_map(b"loot") as room, program(b"evil", uses=room):
-        (row,) = (row for row in objects("program") if row["name"] == "evil")
-        (kept,) = (each for each in objects("map") if each["name"] == "loot")
+    with new_map(LOOT.encode()) as room, program(EVIL.encode(), uses=room):
+        (row,) = (row for row in objects("program") if row["name"] == EVIL)
+        (kept,) = (each for each in objects("map") if each["name"] == LOOT)
         holders = find_holders([os.getpid()]).objects
     assert (row["type"], row["uid"], row["maps"]) == ("socket_filter", 0, [kept["id"]])
     assert len(row["tag"]) == 16 and row["instructionBytes"] == 32
@@ -49,8 +52,8 @@ def test_a_program_with_its_map_and_who_holds_them() -> None:
 
 @bpf
 def test_a_link_says_where_its_program_hangs() -> None:
-    with program(b"spy", RAW_TRACEPOINT) as spy, on_tracepoint(spy, b"sys_enter"):
-        (row,) = (row for row in objects("program") if row["name"] == "spy")
+    with program(SPY.encode(), RAW_TRACEPOINT) as spy, on_tracepoint(spy, b"sys_enter"):
+        (row,) = (row for row in objects("program") if row["name"] == SPY)
         (link,) = (each for each in objects("link") if each["program"] == row["id"])
         holders = find_holders([os.getpid()]).objects
     assert (link["type"], link["target"]) == ("raw_tracepoint", "sys_enter")

@@ -11,7 +11,7 @@ import pytest
 
 from collector.node.ebpf import call_bpf, objects
 from collector.node.ebpf_values import MAX_VALUES, values
-from tests.unit.collector.node.bpf_objects import bpf_is_permitted, closing, new_map
+from tests.unit.collector.node.bpf_objects import LOOT, bpf_is_permitted, closing, new_map
 
 bpf = pytest.mark.skipif(not bpf_is_permitted(), reason="this kernel makes no such objects for us")
 
@@ -28,9 +28,9 @@ def made(kind: int, key: int, value: int, most: int) -> int:
 
 @bpf
 def test_values_of_a_map_by_its_id() -> None:
-    with new_map(b"loot") as room:
+    with new_map(LOOT.encode()) as room:
         put(room, struct.pack("=I", 1), b"secret\0\0")
-        (row,) = (row for row in objects("map") if row["name"] == "loot")
+        (row,) = (row for row in objects("map") if row["name"] == LOOT)
         assert "values" not in row
         (row,) = objects("map", [row["id"]], with_values={row["id"]})
     assert row["values"] == [
