@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from anyio import to_thread
 
@@ -23,6 +24,7 @@ from collector.files.deletedarchive import DeletedArchive, DeletedFileLoss, Dele
 from collector.files.indexing import indexed
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import MAX_FILES, MAX_LINKS, DeletedFile, DeletedFileSearch
+from collector.node.members import find_members
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -55,7 +57,8 @@ async def collect(capture: ContainerCapture) -> None:
     """Record what the container's processes hold, where nothing else looks at them."""
     with suppress(Unavailable, FileNotFoundError):
         first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
-        numbers = await to_thread.run_sync(capture.census.companions, first, capture.container.key)
+        looking = partial(find_members, first, capture.container.key, census=capture.census)
+        numbers = await to_thread.run_sync(looking)
         await account(capture, numbers, Programs())
 
 

@@ -2,12 +2,12 @@
 
 ::
 
-    census = Census()
-    pids = census.companions(first, key)
+    census.keep(listed)
+    own = [pid for pid in listed if census.holds(boundary, pid)]
 
-Each time /proc is listed anew, so that no process is missed that has just begun. What tells where a
-process belongs is read again after a moment: on a node with many processes, a pod with many
-containers would otherwise spend most of its time on reading it.
+Whoever asks lists /proc anew each time, so that no process is missed that has just begun. What
+tells where a process belongs is read again after a moment: on a node with many processes, a pod
+with many containers would otherwise spend most of its time on reading it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from collector.node.procfs import MAX_BYTES, Boundary, Process, parse_cgroups, pids
+from collector.node.procfs import MAX_BYTES, Boundary, Process, parse_cgroups
 
 SECONDS = 0.3
 """For how long is believed what was read of a process."""
-
-
 _SPACES = ("ns/pid", "ns/mnt")
 _parsed = lru_cache(256)(parse_cgroups)
 """Most processes say the same as many others."""
@@ -71,15 +69,6 @@ class Census:
     seconds: float = SECONDS
     clock: Callable[[], float] = time.monotonic
     _known: dict[int, KnownProcess] = field(default_factory=dict)
-
-    def companions(self, pid: int, key: str = "") -> list[int]:
-        """Return the processes within the `Boundary` of the container `key`, as /proc lists them.
-
-        It blocks. Raises `OSError` where there is no process `pid`.
-        """
-        boundary, listed = Boundary(pid, key), pids()
-        self.keep(listed)
-        return [other for other in listed if self.holds(boundary, other)]
 
     def keep(self, listed: Iterable[int]) -> None:
         """Forget all processes but these: another may have the number of one that has ended."""

@@ -28,8 +28,6 @@ FILES = (
     *(MOUNTS, MOUNTS_INDEX, LAYERS),
 )
 """The documents of a container that rules look into."""
-OF_THE_POD = (KERNEL, POD)
-"""Those that are of no container."""
 _READ_ELSEWHERE = re.compile(r"/etc/passwd|/etc/ssh/sshd_config(?:\.d/[^/]+\.conf)?")
 """Files whose content only `find` looks into."""
 
